@@ -1,0 +1,1 @@
+"""The launching surface: presets, stages and the `headwise` command."""

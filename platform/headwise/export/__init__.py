@@ -1,0 +1,1 @@
+"""torch.onnx: graphs, and the proof that they equal the model."""

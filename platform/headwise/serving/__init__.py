@@ -1,0 +1,1 @@
+"""ONNX Runtime behind HTTP; no torch here."""

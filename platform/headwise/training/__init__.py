@@ -1,0 +1,1 @@
+"""Lightning: fit, resume, averaging, selection."""

@@ -1,0 +1,1 @@
+"""The next-item recommender."""
