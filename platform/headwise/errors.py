@@ -1,9 +1,9 @@
 """The exceptions that headwise raises on purpose.
 
-    HeadwiseError
-    ├── InputError        what the user gave is wrong: exit code 2, or HTTP 4xx
-    │   └── NotFound      what the user named does not exist: HTTP 404
-    └── ParityError       an exported graph disagrees with the model it came from: exit code 1
+HeadwiseError
+├── InputError        what the user gave is wrong: exit code 2, or HTTP 4xx
+│   └── NotFound      what the user named does not exist: HTTP 404
+└── ParityError       an exported graph disagrees with the model it came from: exit code 1
 """
 
 

@@ -68,7 +68,9 @@ def read_card(folder: Path, verify: bool = True) -> ModelCard:
     except (ValueError, TypeError) as error:
         raise InputError(f"{path}: cannot be read ({error}); export the model again") from error
     if card.format != FORMAT:
-        raise InputError(f"{path}: format {card.format}, this version of headwise reads {FORMAT}; export the model again")
+        raise InputError(
+            f"{path}: format {card.format}, this version of headwise reads {FORMAT}; export the model again"
+        )
     for name, facts in card.files.items():
         _check(folder, name, facts, verify)
     return card

@@ -1,0 +1,64 @@
+"""How a token knows its place: learned, sinusoidal or rotary."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+
+class LearnedPositions(nn.Module):
+    """A vector a position, learned; to be added to the tokens (Gehring et al. 2017; SASRec, Kang & McAuley 2018, eq. 1)."""
+
+    def __init__(self, length: int, width: int) -> None:
+        super().__init__()
+        self.table = nn.Embedding(length, width)
+
+    def forward(self, position: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time width"]:
+        """The vectors at `position`, which must lie below `length`."""
+        vectors: Tensor = self.table(position)
+        return vectors
+
+
+class SinusoidalPositions(nn.Module):
+    """Sines and cosines of geometrically spaced wavelengths; to be added to the tokens (Vaswani et al. 2017, section 3.5).
+
+    The sines stand in the first half of the width and the cosines in the second; the paper interleaves them.
+    """
+
+    frequency: Tensor
+
+    def __init__(self, width: int, base: float = 10_000.0) -> None:
+        super().__init__()
+        self.register_buffer("frequency", _frequencies(width, base), persistent=False)
+
+    def forward(self, position: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time width"]:
+        """The vectors at `position`, of any size."""
+        angle = position[..., None] * self.frequency
+        return torch.cat([angle.sin(), angle.cos()], -1)
+
+
+class Rotary(nn.Module):
+    """Rotates queries and keys by their position, so that their product depends on the distance alone (RoFormer, Su et al. 2021).
+
+    Pairs are (i, i + head width / 2), as in GPT-NeoX, where the paper pairs neighbours. Keys are cached already rotated.
+    """
+
+    frequency: Tensor
+
+    def __init__(self, head_width: int, base: float = 10_000.0) -> None:
+        super().__init__()
+        self.register_buffer("frequency", _frequencies(head_width, base), persistent=False)
+
+    def forward(
+        self, heads: Float[Tensor, "batch heads time head_width"], position: Int[Tensor, "batch time"]
+    ) -> Float[Tensor, "batch heads time head_width"]:
+        """`heads` rotated to `position`."""
+        angle = position[:, None, :, None] * self.frequency
+        cos, sin = angle.cos(), angle.sin()
+        first, second = heads.chunk(2, -1)
+        return torch.cat([first * cos - second * sin, first * sin + second * cos], -1)
+
+
+def _frequencies(width: int, base: float) -> Tensor:
+    if width % 2:
+        raise ValueError(f"width ({width}) must be even: its dimensions are rotated in pairs")
+    return base ** (-torch.arange(0, width, 2).float() / width)
