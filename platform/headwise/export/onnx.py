@@ -1,0 +1,119 @@
+"""From a module to an ONNX file whose batch and time are free."""
+
+import logging
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from headwise.files import replacing
+
+OPSET = 23  # the first with the Attention operator; from 26 on the exporter writes files that ONNX Runtime refuses
+
+
+@dataclass(frozen=True)
+class Graph:
+    """What there is to export.
+
+    Attributes:
+        module: takes the inputs in their order and returns the outputs in theirs.
+        inputs: an example of each, by name; distinct tensors with at least two rows.
+        outputs: their names.
+        dynamic: for each input, which of its dimensions may change, as `torch.export.Dim`.
+    """
+
+    module: nn.Module
+    inputs: Mapping[str, Tensor]
+    outputs: tuple[str, ...]
+    dynamic: Mapping[str, Mapping[int, Any]]
+
+
+def write(graph: Graph, path: Path, metadata: Mapping[str, str]) -> None:
+    """Writes the graph as ONNX, whole or not at all.
+
+    `torch.export` goes first with named dimensions: it refuses a Python branch on a shape, which the ONNX exporter alone
+    would bake in silently.
+
+    Args:
+        graph: what to export.
+        path: the `.onnx` file.
+        metadata: kept in the file, for whoever finds it alone.
+
+    Raises:
+        RuntimeError: a dimension that should be free came out fixed.
+    """
+    training = graph.module.training
+    graph.module.eval()
+    try:
+        with _quiet(), torch.no_grad():
+            program = torch.export.export(
+                graph.module,
+                tuple(graph.inputs.values()),
+                dynamic_shapes=tuple(dict(graph.dynamic[name]) for name in graph.inputs),
+            )
+            exported = torch.onnx.export(
+                program,
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=list(graph.inputs),
+                output_names=list(graph.outputs),
+                verbose=False,
+            )
+    finally:
+        graph.module.train(training)
+    assert exported is not None
+    model = exported.model_proto
+    _check_free(model, graph)
+    _name_sizes(model, graph)
+    onnx.helper.set_model_props(model, dict(metadata))
+    with replacing(path) as draft:
+        onnx.save(model, draft)
+
+
+def _check_free(model: onnx.ModelProto, graph: Graph) -> None:
+    versions = {entry.domain: entry.version for entry in model.opset_import}
+    if versions.get("") != OPSET:
+        raise RuntimeError(f"the exporter wrote opset {versions.get('')}, not {OPSET}")
+    for value in model.graph.input:
+        sizes = value.type.tensor_type.shape.dim
+        fixed = [axis for axis in graph.dynamic[value.name] if not sizes[axis].dim_param]
+        if fixed:
+            raise RuntimeError(f"input {value.name}: dimensions {fixed} came out fixed; the module depends on their size")
+
+
+def _name_sizes(model: onnx.ModelProto, graph: Graph) -> None:
+    # The exporter calls the free sizes s18, s1, ...: give them back their names, in expressions too.
+    names = {
+        value.type.tensor_type.shape.dim[axis].dim_param: dim.__name__
+        for value in model.graph.input
+        for axis, dim in graph.dynamic[value.name].items()
+    }
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        for size in value.type.tensor_type.shape.dim:
+            if size.dim_param:
+                size.dim_param = re.sub(r"\w+", lambda word: names.get(word[0], word[0]), size.dim_param)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    # The exporter warns of its own deprecated internals, of torchvision's absence, and of each renamed dimension.
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.simplefilter("ignore", DeprecationWarning)
+            warnings.filterwarnings("ignore", message=".*dynamic_axes.*|.*torchvision.*|.*# The axis name.*")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,192 @@
+"""From histories to batches: windows over the whole history, packed several to a row."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from headwise.attention import Coordinates
+from headwise_recsys.interactions import Interactions
+from headwise_recsys.splits import Queries, Split
+
+Windows = NDArray[np.int64]  # [windows, 2]: first input event and one past the last; each input's target is the event after it
+
+
+class Packed(NamedTuple):
+    """Rows that hold several windows each.
+
+    Attributes:
+        items: [rows, time] inputs, 0 where there is none.
+        targets: [rows, time] the item that came next.
+        at: where each input stands: position in its window, and which window of the row.
+    """
+
+    items: Tensor
+    targets: Tensor
+    at: Coordinates
+
+
+class Asked(NamedTuple):
+    """Histories to predict from.
+
+    Attributes:
+        history: [batch, time] the last items of each history, right-padded with 0.
+        lengths: [batch] how many there are.
+        queries: the same as event ranges, for masking what was seen and finding the targets.
+    """
+
+    history: Tensor
+    lengths: Tensor
+    queries: Queries
+
+
+def cut(starts: NDArray[np.int64], stops: NDArray[np.int64], window: int, rng: np.random.Generator) -> Windows:
+    """Windows of at most `window` inputs that together use every event but a user's first as a target exactly once.
+
+    Histories that fit are one window. A longer one is cut at every `window` events from a place drawn anew each time, so that
+    over the epochs every target is seen with contexts of every length.
+
+    Args:
+        starts: first event of each user.
+        stops: one past each user's last event; the last event is a target only.
+    """
+    inputs = stops - 1 - starts
+    short = (inputs > 0) & (inputs <= window)
+    pieces = [np.stack([starts[short], stops[short] - 1], 1)]
+    for start, length in zip(starts[inputs > window], inputs[inputs > window], strict=True):
+        first = rng.integers(1, window + 1)
+        edges = np.concatenate([[0], np.arange(first, length, window), [length]]) + start
+        pieces.append(np.stack([edges[:-1], edges[1:]], 1))
+    return np.concatenate(pieces)
+
+
+def pack(lengths: NDArray[np.int64], size: int) -> list[list[int]]:
+    """Which windows share a row of `size` tokens: best fit, in the order given.
+
+    Returns:
+        The indices of the windows of each row.
+    """
+    packed: list[list[int]] = []
+    rooms: list[list[int]] = [[] for _ in range(size + 1)]  # rooms[n]: rows with room for n more tokens
+    for index, length in enumerate(lengths.tolist()):
+        room = next((n for n in range(length, size) if rooms[n]), size)
+        if room == size:
+            packed.append([])
+            row = len(packed) - 1
+        else:
+            row = rooms[room].pop()
+        packed[row].append(index)
+        rooms[room - length].append(row)
+    return packed
+
+
+class PackedOrder(Sampler[list[Windows]]):
+    """The batches of an epoch, as lists of rows; the same seed and epoch give the same batches.
+
+    Args:
+        data: the events.
+        stops: one past each user's last training event.
+        window: inputs a window, and tokens a row, at most.
+        tokens: real inputs a batch, about.
+        seed: of the order, the cuts and the packing.
+    """
+
+    def __init__(self, data: Interactions, stops: NDArray[np.int64], *, window: int, tokens: int, seed: int) -> None:
+        self.starts, self.stops = data.offsets[:-1], stops
+        self.window, self.seed, self.epoch = window, seed, 0
+        inputs = np.maximum(stops - 1 - self.starts, 0).sum()
+        self.batches = max(1, round(int(inputs) / tokens))
+
+    def set_epoch(self, epoch: int) -> None:
+        """Which epoch the next iteration is; Lightning calls it."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.batches
+
+    def __iter__(self) -> Iterator[list[Windows]]:
+        rng = np.random.default_rng([self.seed, self.epoch])
+        windows = cut(self.starts, self.stops, self.window, rng)
+        windows = windows[rng.permutation(len(windows))]
+        packed = pack(windows[:, 1] - windows[:, 0], self.window)
+        for batch in np.array_split(rng.permutation(len(packed)), self.batches):
+            if len(batch):
+                yield [windows[packed[row]] for row in batch]
+
+
+class PackedRows(Dataset[Packed]):
+    """Turns rows of windows into tensors."""
+
+    def __init__(self, items: NDArray[np.int32], window: int) -> None:
+        self.items, self.window = items, window
+
+    def __getitem__(self, batch: list[Windows]) -> Packed:
+        shape = (len(batch), self.window)
+        inputs, targets, position, segment = (np.zeros(shape, np.int64) for _ in range(4))
+        for row, windows in enumerate(batch):
+            used = 0
+            for number, (start, stop) in enumerate(windows.tolist(), 1):
+                place = slice(used, used + stop - start)
+                inputs[row, place] = self.items[start:stop]
+                targets[row, place] = self.items[start + 1 : stop + 1]
+                position[row, place] = np.arange(stop - start)
+                segment[row, place] = number
+                used += stop - start
+        at = Coordinates(*map(torch.from_numpy, (position, segment, np.zeros_like(position))))
+        return Packed(torch.from_numpy(inputs), torch.from_numpy(targets), at)
+
+
+class Histories(Dataset[Asked]):
+    """Batches of histories of like length, for scoring."""
+
+    def __init__(self, data: Interactions, queries: Queries, *, window: int, size: int) -> None:
+        self.items, self.queries, self.window = data.items, queries, window
+        order = np.argsort(np.minimum(queries.stops - queries.starts, window), kind="stable")
+        self.batches = np.array_split(order, max(1, -(-len(order) // size)))
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> Asked:
+        if index >= len(self):
+            raise IndexError(index)
+        return ask(self.items, self.queries[self.batches[index]], self.window)
+
+
+def ask(items: NDArray[np.int32], queries: Queries, window: int) -> Asked:
+    """The last `window` items of each query's history, right-padded to the longest."""
+    lengths = np.minimum(queries.stops - queries.starts, window)
+    history = np.zeros((len(lengths), max(1, int(lengths.max(initial=0)))), np.int64)
+    for row, (stop, length) in enumerate(zip(queries.stops.tolist(), lengths.tolist(), strict=True)):
+        history[row, :length] = items[stop - length : stop]
+    return Asked(torch.from_numpy(history), torch.from_numpy(lengths), queries)
+
+
+class InteractionBatches(pl.LightningDataModule):
+    """Packed training batches and validation queries of one split.
+
+    Args:
+        data: the prepared events.
+        split: which of them are trained on and which are predicted.
+        window: items of a history that the model looks at, at most.
+        tokens: real inputs a training batch, about.
+        seed: of the order of training.
+    """
+
+    def __init__(self, data: Interactions, split: Split, *, window: int, tokens: int, seed: int) -> None:
+        super().__init__()
+        self.interactions, self.split, self.window = data, split, window
+        self.order = PackedOrder(data, split.train_stops, window=window, tokens=tokens, seed=seed)
+
+    def train_dataloader(self) -> DataLoader[Packed]:
+        """Batches as `PackedOrder` draws them."""
+        return DataLoader(PackedRows(self.interactions.items, self.window), batch_size=None, sampler=self.order)
+
+    def val_dataloader(self) -> DataLoader[Asked]:
+        """All validation queries, shortest histories first."""
+        return DataLoader(Histories(self.interactions, self.split.valid, window=self.window, size=256), batch_size=None)

@@ -1,0 +1,63 @@
+"""The training loss: exact softmax cross-entropy over the whole catalogue."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+CACHE = 2 * 2**20  # bytes of logits at a time: they are read three times, so they should stay in a core's cache
+LEAST_ROWS = 64  # below this the matrix products lose more than the cache gives
+
+
+def softmax_cross_entropy(
+    hidden: Float[Tensor, "positions width"],
+    weight: Float[Tensor, "items width"],
+    targets: Int[Tensor, " positions"],
+) -> Float[Tensor, ""]:
+    """Mean of -log softmax(hidden weight')[target], exact, without ever holding positions x items.
+
+    Positions are taken in chunks that fit the cache. A chunk's logits are exponentiated once, in a buffer that every chunk
+    reuses, and give the loss and both gradients at once; their normaliser is applied on the narrow side of the products.
+
+    Args:
+        hidden: what the model says at each position that has a target.
+        weight: item embeddings.
+        targets: rows of `weight`, from 0.
+    """
+    loss: Tensor = _ChunkedCrossEntropy.apply(hidden, weight, targets)  # type: ignore[no-untyped-call]
+    return loss
+
+
+class _ChunkedCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+        positions, items = hidden.shape[0], weight.shape[0]
+        rows = min(positions, max(LEAST_ROWS, CACHE // (4 * items)))
+        buffer = hidden.new_empty(rows, items)
+        learns = any(ctx.needs_input_grad)
+        grad_hidden = torch.empty_like(hidden) if learns else None
+        grad_weight = torch.zeros_like(weight) if learns else None
+        total = hidden.new_zeros(())
+        for start in range(0, positions, rows):
+            some, wanted = hidden[start : start + rows], targets[start : start + rows]
+            right = weight[wanted]
+            logits = torch.mm(some, weight.t(), out=buffer[: len(some)])
+            peak = logits.amax(1, keepdim=True)
+            exps = logits.sub_(peak).exp_()
+            norm = exps.sum(1, keepdim=True)
+            total += (norm.log() + peak).sum() - (some * right).sum()
+            if grad_hidden is not None and grad_weight is not None:
+                torch.mm(exps, weight, out=grad_hidden[start : start + rows]).div_(norm).sub_(right)
+                grad_weight.addmm_(exps.t(), some / norm)
+        if grad_hidden is not None and grad_weight is not None:
+            grad_weight.index_add_(0, targets, hidden, alpha=-1)
+            ctx.save_for_backward(grad_hidden, grad_weight)
+        ctx.positions = positions
+        return total / positions
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        grad_hidden, grad_weight = ctx.saved_tensors
+        scale = grads[0] / ctx.positions
+        return grad_hidden * scale, grad_weight * scale, None

@@ -1,0 +1,113 @@
+"""SASRec: a causal Transformer over a user's items, scored against the embeddings of all items."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from headwise.attention import Attention, Coordinates, LearnedPositions, Rotary, View, causal, rows, same_segment
+from headwise.transformer import Block, Encoder, FeedForward, SwiGLU
+
+
+class SASRec(nn.Module):
+    """Self-attentive sequential recommendation (Kang & McAuley 2018), with pre-norm blocks and tied item embeddings.
+
+    Item 0 is padding and is never recommended.
+
+    Args:
+        items: how many items there are.
+        width: of the embeddings.
+        encoder: blocks of causal attention over `width`.
+        window: how many items of a history the model looks at, at most.
+        positions: whether a learned position vector is added to each item; without it the encoder must know order itself.
+        dropout: on the embedded history.
+    """
+
+    def __init__(
+        self, items: int, width: int, encoder: Encoder, *, window: int, positions: bool = True, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.items, self.window = items, window
+        self.embedding = nn.Embedding(items + 1, width, padding_idx=0)
+        self.positions = LearnedPositions(window, width) if positions else None
+        self.dropout = nn.Dropout(dropout)
+        self.encoder = encoder
+        with torch.no_grad():
+            nn.init.normal_(self.embedding.weight, std=width**-0.5)
+            self.embedding.weight[0] = 0
+            if self.positions is not None:
+                nn.init.normal_(self.positions.table.weight, std=0.02)
+
+    def forward(
+        self, history: Int[Tensor, "batch time"], at: Coordinates
+    ) -> Float[Tensor, "batch time width"]:
+        """What the model expects next, at every position.
+
+        Args:
+            history: items, in rows that may hold several packed histories.
+            at: where each of them stands; a row's histories are told apart by their segment.
+        """
+        return self.encoder(self._embed(history, at), View(at, causal & same_segment))
+
+    def expects(
+        self, history: Int[Tensor, "batch time"], lengths: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "batch width"]:
+        """What the model expects after each whole history, of rows right-padded to `time <= window`."""
+        at = rows(lengths, history.shape[1])
+        hidden = self.encoder(self._embed(history, at), View(at, causal))
+        last = (lengths - 1).clamp(min=0)[:, None, None].expand(-1, 1, hidden.shape[2])
+        return hidden.gather(1, last).squeeze(1)
+
+    def scores(self, expected: Float[Tensor, "batch width"]) -> Float[Tensor, "batch items+1"]:
+        """The score of every item, padding (item 0) included."""
+        return F.linear(expected, self.embedding.weight)
+
+    def attention_weights(self, history: Int[Tensor, "batch time"], lengths: Int[Tensor, " batch"]) -> list[Tensor]:
+        """Per block, [batch, heads, time, time]: how much of each item every position takes."""
+        at = rows(lengths, history.shape[1])
+        return self.encoder.weights(self._embed(history, at), View(at, causal & same_segment))
+
+    def _embed(self, history: Tensor, at: Coordinates) -> Tensor:
+        tokens = self.embedding(history)
+        if self.positions is not None:
+            tokens = tokens + self.positions(at.position)
+        embedded: Tensor = self.dropout(tokens)
+        return embedded
+
+
+def sasrec(
+    items: int,
+    *,
+    window: int,
+    width: int = 64,
+    blocks: int = 2,
+    heads: int = 2,
+    hidden: int | None = None,
+    rotary: bool = False,
+    gated: bool = False,
+    swiglu: bool = False,
+    dropout: float = 0.2,
+) -> SASRec:
+    """A SASRec from its numbers.
+
+    Args:
+        items: how many items there are.
+        window: how many items of a history the model looks at, at most.
+        width: of the embeddings and blocks.
+        blocks: how many.
+        heads: of each block's attention.
+        hidden: width of the feed-forward's inside; 4 x width where None.
+        rotary: rotary positions in place of learned ones.
+        gated: gates on the residual branches (LiGR).
+        swiglu: SwiGLU in place of a GELU feed-forward.
+        dropout: on the embedded history and on every branch.
+    """
+    inside = 4 * width if hidden is None else hidden
+
+    def block() -> Block:
+        attention = Attention(width, heads, rotary=Rotary(width // heads) if rotary else None)
+        feed_forward = SwiGLU(width, inside, dropout) if swiglu else FeedForward(width, inside, nn.GELU(), dropout)
+        return Block(width, attention, feed_forward, dropout=dropout, gated=gated)
+
+    encoder = Encoder([block() for _ in range(blocks)], width)
+    return SASRec(items, width, encoder, window=window, positions=not rotary, dropout=dropout)

@@ -1,0 +1,70 @@
+"""How the recommender learns: loss, validation and optimiser, for Lightning."""
+
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from headwise.training.optimization import OptimizerSettings, adamw
+from headwise_recsys.batches import Asked, Packed, ask
+from headwise_recsys.interactions import Interactions
+from headwise_recsys.losses import softmax_cross_entropy
+from headwise_recsys.metrics import hit_rate, ndcg, ranks
+from headwise_recsys.model import SASRec
+from headwise_recsys.splits import Queries
+
+
+class RecommenderTask(pl.LightningModule):
+    """Next-item training of a SASRec by exact softmax; validation ranks the full catalogue."""
+
+    def __init__(self, model: SASRec, data: Interactions, optimization: OptimizerSettings) -> None:
+        super().__init__()
+        self.model, self.data, self.optimization = model, data, optimization
+        self._ranks: list[NDArray[np.float64]] = []
+
+    def training_step(self, batch: Packed, _: int) -> Tensor:
+        """Mean cross-entropy over the real positions."""
+        real = batch.at.segment > 0
+        hidden = self.model(batch.items, batch.at)[real]
+        loss = softmax_cross_entropy(hidden, self.model.embedding.weight[1:], batch.targets[real] - 1)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=int(real.sum()), prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: Asked, _: int) -> None:
+        """Ranks of the targets among all items that the user has not seen."""
+        scores = self.model.scores(self.model.expects(batch.history, batch.lengths))
+        self._ranks.append(ranks(scores.float().cpu().numpy(), self.data, batch.queries))
+
+    def on_validation_epoch_end(self) -> None:
+        """HR and NDCG over all queries."""
+        every = np.concatenate(self._ranks)
+        self._ranks.clear()
+        self.log("valid/ndcg_10", float(ndcg(every, 10).mean()), prog_bar=True)
+        self.log("valid/hr_10", float(hit_rate(every, 10).mean()), prog_bar=True)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Queries stay where they are, as NumPy arrays."""
+        if isinstance(batch, Asked):
+            return Asked(batch.history.to(device), batch.lengths.to(device), batch.queries)
+        return super().transfer_batch_to_device(batch, device, dataloader_idx)
+
+    def configure_optimizers(self) -> Any:
+        """AdamW and its schedule."""
+        return adamw(self.model, self.optimization, int(self.trainer.estimated_stepping_batches))
+
+
+class ModelScorer:
+    """A trained model as a scorer, to be judged by the evaluator that judges the baselines."""
+
+    def __init__(self, model: SASRec) -> None:
+        self.model = model.eval()
+
+    @torch.inference_mode()
+    def __call__(self, data: Interactions, queries: Queries) -> NDArray[np.float32]:
+        """Scores [queries, items + 1]."""
+        asked = ask(data.items, queries, self.model.window)
+        scores: NDArray[np.float32] = self.model.scores(self.model.expects(asked.history, asked.lengths)).numpy()
+        return scores
