@@ -1,0 +1,128 @@
+"""What a running server tells: Prometheus metrics, one JSON line a request, and an id that ties the two to the answer."""
+
+import logging
+import re
+import time
+from collections.abc import Collection
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from headwise.serving.problems import CLIENT_GONE, problem
+from headwise.serving.service import Service
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+SIZES = (1, 2, 4, 8, 16, 32, 64)
+ANOTHER_ROUTE = "other"  # one label for all unknown paths: a scanner must not be able to fill the metrics
+SAFE_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
+
+log = logging.getLogger("headwise.requests")
+
+
+class Metrics:
+    """The metrics of one application, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        self.requests = Counter("headwise_requests", "Requests answered.", ["route", "status"], registry=self.registry)
+        self.seconds = Histogram(
+            "headwise_request_seconds", "From a request's headers to its answer.", ["route"], buckets=SECONDS,
+            registry=self.registry,
+        )  # fmt: skip
+        self._batch = Histogram(
+            "headwise_batch_size", "Queries that shared one run of the graph.", ["model"], buckets=SIZES,
+            registry=self.registry,
+        )  # fmt: skip
+        self._depth = Gauge("headwise_queue_depth", "Queries that wait.", ["model"], registry=self.registry)
+        self._models = Gauge(
+            "headwise_model_info", "1 for every model served.", ["model", "kind", "version", "trained_as", "run"],
+            registry=self.registry,
+        )  # fmt: skip
+
+    def watch(self, service: Service) -> None:
+        """Adds one service's model, its batches and its queue."""
+        run = str(service.card.provenance.get("run_id", ""))
+        self._models.labels(service.name, service.kind, service.version or "", service.card.name, run).set(1)
+        self._depth.labels(service.name).set_function(lambda: service.batcher.depth)
+        service.batcher.observe = self._batch.labels(service.name).observe
+
+
+class Telemetry:
+    """ASGI middleware around everything else: gives each request an id, counts and logs it, and turns what nobody
+    caught into a problem document.
+
+    A client's own `X-Request-ID` is kept where it is short and plain.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, routes: Collection[str]) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._routes = frozenset(routes)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request, as ASGI has it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        request_id = _request_id(scope)
+        scope.setdefault("state", {})["request_id"] = request_id
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception as error:
+            if status:  # half an answer is out already: the server can only cut the connection
+                raise
+            await problem(error, request_id)(scope, receive, send_with_id)
+        finally:
+            self._record(scope, status or CLIENT_GONE, time.perf_counter() - began, request_id)
+
+    def _record(self, scope: Scope, status: int, seconds: float, request_id: str) -> None:
+        route = scope["path"] if scope["path"] in self._routes else ANOTHER_ROUTE
+        self._metrics.requests.labels(route, str(status)).inc()
+        self._metrics.seconds.labels(route).observe(seconds)
+        facts = {
+            "method": scope["method"],
+            "path": scope["path"],
+            "status": status,
+            "ms": round(seconds * 1000, 2),
+            "request_id": request_id,
+        }
+        log.info("request", extra={"facts": facts})
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line: time (UTC), level, logger, message, and a request's facts or a traceback where there are any."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as one line."""
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        line: dict[str, Any] = {
+            "time": f"{moment}.{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **getattr(record, "facts", {}),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(line).decode()
+
+
+def _request_id(scope: Scope) -> str:
+    own = Headers(scope=scope).get("x-request-id", "")
+    return own if SAFE_ID.fullmatch(own) else uuid4().hex

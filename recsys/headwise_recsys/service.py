@@ -1,0 +1,312 @@
+"""The recommender that answers requests: the user's own ids in, the user's own ids out. NumPy and ONNX Runtime, no torch."""
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from starlette.requests import Request
+from starlette.responses import Response
+
+from headwise.errors import InputError
+from headwise.model_folder import ModelCard, read_card
+from headwise.serving.batching import Batcher
+from headwise.serving.bodies import json_response, read_json
+from headwise.serving.problems import Refusal
+from headwise.serving.service import Endpoint
+from headwise.serving.session import Session
+
+KIND = "recommender"
+PATH = "/v1/recommendations"
+GRAPH = "recommender.onnx"
+INPUTS = ("history", "lengths", "k", "exclude", "allow")
+OUTPUTS = ("items", "scores")
+MAX_BYTES = 1 << 20  # of a request's body: room for an allow list of 100,000 ids
+MAX_REQUESTS = 1024
+MAX_BATCH = 32
+USUAL_K = 10
+NAMED = 10  # unknown ids that a message spells out; the problem document lists all
+
+Id = int | str
+
+
+class RecommendationRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What `POST /v1/recommendations` takes."""
+
+    history: Annotated[list[Id], msgspec.Meta(description="What the user has done, oldest first, by your own ids.")]
+    k: Annotated[
+        int | None,
+        msgspec.Meta(description="How many items to recommend; 10 if left out, or all where there are fewer."),
+    ] = None
+    exclude: Annotated[
+        list[Id], msgspec.Meta(description="Never recommend these; items of the history never are.")
+    ] = []
+    allow: Annotated[
+        list[Id] | None, msgspec.Meta(description="Recommend only these; left out or null: the whole catalogue.")
+    ] = None
+    on_unknown: Annotated[
+        Literal["error", "ignore"],
+        msgspec.Meta(description="An id that the model does not know: refuse the request, or go on without that id."),
+    ] = "error"
+
+
+class Recommendation(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One recommended item."""
+
+    id: Id
+    score: Annotated[
+        float, msgspec.Meta(description="The model's; higher is better, comparable within one answer only.")
+    ]
+    title: str | None = None
+
+
+class Model(msgspec.Struct, frozen=True):
+    """The model that answered."""
+
+    name: str
+    version: str | None
+
+
+class Recommendations(msgspec.Struct, frozen=True):
+    """What `POST /v1/recommendations` answers."""
+
+    items: Annotated[
+        list[Recommendation], msgspec.Meta(description="The best first; fewer than k if no more may be shown.")
+    ]
+    model: Model
+    unknown: Annotated[list[Id], msgspec.Meta(description='Ids that were ignored, with "on_unknown": "ignore".')] = []
+
+
+@dataclass(frozen=True)
+class Query:
+    """One request in the model's own numbers: items are 1..V, no padding yet."""
+
+    history: Sequence[int]
+    k: int
+    exclude: Sequence[int]
+    allow: Sequence[int]  # empty: everything
+
+
+Ranking = tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]  # items [k] and scores [k], best first
+
+
+class Recommender:
+    """A recommender folder, loaded; a `headwise.serving.service.Service`. Made by `load`."""
+
+    kind = KIND
+
+    def __init__(
+        self,
+        card: ModelCard,
+        session: Session,
+        ids: Sequence[Id],
+        titles: Sequence[str | None],
+        name: str,
+        version: str | None,
+    ) -> None:
+        self.card = card
+        self.name = name
+        self.version = version
+        self.window = int(card.settings["window"])  # items of history that the graph reads
+        self.max_k = min(int(card.settings["max_k"]), len(ids))
+        self.batcher: Batcher[Query, Ranking] = Batcher(self._rank, shape=_shape, max_batch=MAX_BATCH)
+        self._session = session
+        self._ids = ids
+        self._titles = titles
+        self._numbers = {own: number for number, own in enumerate(ids, start=1)}
+        self._decoder = msgspec.json.Decoder(RecommendationRequest)
+
+    def recommend(
+        self,
+        history: Sequence[Id],
+        k: int | None = None,
+        *,
+        exclude: Sequence[Id] = (),
+        allow: Sequence[Id] | None = None,
+    ) -> Recommendations:
+        """The k best next items for a history, oldest first.
+
+        Items of the history are never recommended. The model reads the last `window` of them.
+
+        Args:
+            history: the user's own ids; at least one.
+            k: 1 to `max_k`; 10 by default, or `max_k` where that is less.
+            exclude: further items not to recommend.
+            allow: the only items to recommend; None allows all, an empty list none.
+
+        Raises:
+            InputError: an id that the model does not know, an empty history, or k out of bounds.
+        """
+        request = RecommendationRequest(list(history), k, list(exclude), None if allow is None else list(allow))
+        query, unknown = self._encode(request)
+        return self._decode(self._rank([query])[0] if query else None, unknown)
+
+    def own_id(self, text: str) -> Id:
+        """The id that a person means by a word on the command line: as text if the model knows it so, else as a number."""
+        if text not in self._numbers and text.removeprefix("-").isdecimal():
+            return int(text)
+        return text
+
+    @property
+    def endpoints(self) -> list[Endpoint]:
+        """`POST /v1/recommendations`."""
+        (request, answer), schemas = msgspec.json.schema_components(
+            [RecommendationRequest, Recommendations], ref_template="#/components/schemas/{name}"
+        )
+        operation = _operation(request, answer, self._example())
+        return [Endpoint(PATH, self._answer, operation, schemas, MAX_BYTES, MAX_REQUESTS)]
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Warms the graph up, then answers requests inside the block."""
+        longest = Query([1] * self.window, self.max_k, [], [])
+        self._rank([longest])
+        async with self.batcher.running():
+            yield
+
+    async def _answer(self, request: Request) -> Response:
+        query, unknown = self._encode(await read_json(request, self._decoder))
+        ranking = await self.batcher.submit(query) if query else None
+        return json_response(self._decode(ranking, unknown))
+
+    def _encode(self, request: RecommendationRequest) -> tuple[Query | None, list[Id]]:
+        # No query: an allow list without a single known item leaves nothing to recommend.
+        if not request.history:
+            raise InputError("history is empty; give at least one item")
+        k = min(USUAL_K, self.max_k) if request.k is None else request.k
+        if not 1 <= k <= self.max_k:
+            raise InputError(f"k is {k}; this model recommends 1 to {self.max_k} items")
+        given = [*request.history, *request.exclude, *(request.allow or [])]
+        unknown = [own for own in dict.fromkeys(given) if own not in self._numbers]
+        if unknown and request.on_unknown == "error":
+            raise Refusal(422, self._unknown_message(unknown), unknown=unknown)
+        history = self._known(request.history)
+        if not history:
+            raise Refusal(422, "history holds no item that this model knows; give at least one", unknown=unknown)
+        allow = self._known(request.allow or [])
+        if request.allow is not None and not allow:
+            return None, unknown
+        older, recent = history[: -self.window], history[-self.window :]
+        return Query(recent, k, older + self._known(request.exclude), allow), unknown
+
+    def _known(self, given: Sequence[Id]) -> list[int]:
+        return [self._numbers[own] for own in given if own in self._numbers]
+
+    def _unknown_message(self, unknown: Sequence[Id]) -> str:
+        named = ", ".join(json.dumps(own, ensure_ascii=False)[:64] for own in unknown[:NAMED])
+        more = f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else ""
+        twins = [own for own in unknown if (_twin(own) in self._numbers)]
+        hint = f" (this model's ids are {'numbers' if isinstance(twins[0], str) else 'strings'})" if twins else ""
+        return (
+            f'items that this model does not know: {named}{more}{hint}; leave them out, or send "on_unknown": "ignore"'
+        )
+
+    def _rank(self, queries: Sequence[Query]) -> list[Ranking]:
+        most = max(query.k for query in queries)
+        items, scores = self._session.run(
+            history=_padded([query.history for query in queries]),
+            lengths=np.array([len(query.history) for query in queries], np.int64),
+            k=np.array(most, np.int64),
+            exclude=_padded([query.exclude for query in queries]),
+            allow=_padded([query.allow for query in queries]),
+        )
+        return [(items[row, : query.k], scores[row, : query.k]) for row, query in enumerate(queries)]
+
+    def _decode(self, ranking: Ranking | None, unknown: list[Id]) -> Recommendations:
+        pairs = zip(ranking[0].tolist(), ranking[1].tolist(), strict=True) if ranking else ()
+        items = [
+            Recommendation(self._ids[item - 1], score, self._titles[item - 1])
+            for item, score in pairs
+            if score > -np.inf  # where nothing more is eligible the graph says -inf
+        ]
+        return Recommendations(items, Model(self.name, self.version), unknown)
+
+    def _example(self) -> dict[str, Any]:
+        return {"history": list(self._ids[:3]), "k": min(5, self.max_k)}
+
+
+def load(folder: Path, *, name: str = KIND, version: str | None = None, threads: int = 1) -> Recommender:
+    """The recommender in a model folder, ready to be asked.
+
+    Args:
+        folder: a model folder of kind "recommender".
+        name: what clients call it.
+        version: its version in the registry.
+        threads: for one run of the graph.
+
+    Raises:
+        NotFound: there is no model folder.
+        InputError: it is of another kind, damaged, or from another version of headwise.
+    """
+    card = read_card(folder)
+    if card.kind != KIND:
+        raise InputError(f"{folder}: a {card.kind}, a {KIND} is needed here")
+    for key in ("window", "max_k"):
+        if not isinstance(card.settings.get(key), int):
+            raise InputError(
+                f"{folder}/model.json: settings.{key} is {card.settings.get(key)!r}, not a number; export again"
+            )
+    ids: list[Id] = _table(folder / "items.json", list[Id])
+    titles: list[str | None] = [None] * len(ids)
+    if (folder / "titles.json").is_file():
+        titles = _table(folder / "titles.json", list[str | None])
+    if not ids or len(titles) != len(ids):
+        raise InputError(f"{folder}: items.json holds {len(ids)} ids, titles.json {len(titles)} titles; export again")
+    session = Session(folder / GRAPH, inputs=INPUTS, outputs=OUTPUTS, threads=threads)
+    return Recommender(card, session, ids, titles, name, version)
+
+
+def _table(path: Path, kind: Any) -> Any:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); export the model again") from error
+
+
+def _padded(rows: Sequence[Sequence[int]]) -> npt.NDArray[np.int64]:
+    grid = np.zeros((len(rows), max(1, *map(len, rows))), np.int64)
+    for line, row in zip(grid, rows, strict=True):
+        line[: len(row)] = row
+    return grid
+
+
+def _shape(query: Query) -> tuple[int, int, int]:
+    # Rows are padded to the longest of a batch; powers of two keep at least half of every row real.
+    return len(query.history).bit_length(), len(query.exclude).bit_length(), len(query.allow).bit_length()
+
+
+def _twin(own: Id) -> Id | None:
+    if isinstance(own, int):
+        return str(own)
+    return int(own) if own.isdecimal() and len(own) < 20 else None
+
+
+def _operation(request: dict[str, Any], answer: dict[str, Any], example: dict[str, Any]) -> dict[str, Any]:
+    found = {
+        "items": [{"id": example["history"][0], "score": 4.25, "title": "a title, where the catalogue has one"}],
+        "model": {"name": KIND, "version": "3"},
+        "unknown": [],
+    }
+    return {
+        "summary": "The next items for a user",
+        "description": (
+            "Ids are your own. Items of the history are never recommended, nor are those in `exclude`. "
+            "The model reads the last `window` items of the history (see `/v1/models`); older ones still count as seen. "
+            'An id that the model does not know is refused with 422 and listed in `unknown`; with `"on_unknown": "ignore"` '
+            "it is left out instead."
+        ),
+        "operationId": "recommend",
+        "tags": [KIND],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": request, "example": example}}},
+        "responses": {
+            "200": {
+                "description": "The best items first.",
+                "content": {"application/json": {"schema": answer, "example": found}},
+            }
+        },
+    }

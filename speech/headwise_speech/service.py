@@ -1,0 +1,286 @@
+"""The recogniser that answers requests: a recording in, its words out. NumPy, soundfile and ONNX Runtime, no torch."""
+
+import asyncio
+import math
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from starlette.datastructures import FormData, UploadFile
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from headwise.errors import InputError, NotFound
+from headwise.model_folder import ModelCard, read_card
+from headwise.serving.batching import Batcher
+from headwise.serving.bodies import json_response
+from headwise.serving.openapi import problem_responses
+from headwise.serving.problems import Refusal
+from headwise.serving.service import Endpoint
+from headwise.serving.session import Session
+from headwise_speech import audio
+from headwise_speech.decoding import LexiconBeam, WordPairs, greedy
+from headwise_speech.text import Vocabulary
+
+KIND = "recogniser"
+PATH = "/v1/audio/transcriptions"
+GRAPH = "recogniser.onnx"
+INPUTS = ("waveform", "lengths")
+OUTPUTS = ("log_probs", "frames")
+FORMATS = ("json", "text", "verbose_json")
+MAX_BYTES = 25 << 20  # of an upload, as OpenAI has it
+MAX_REQUESTS = 32  # each may hold an upload in memory
+MAX_BATCH = 1  # eight recordings of 10 s take a CPU as long together as one after another, and the first would wait for the last
+SHORTEST = (
+    audio.SAMPLE_RATE // 10
+)  # samples; shorter waveforms are padded, for the graph's convolutions need something to read
+
+Waveform = npt.NDArray[np.float32]  # [samples], 16 kHz
+LogProbs = npt.NDArray[np.float32]  # [frames, vocab], of real frames only
+
+
+class Transcription(msgspec.Struct, frozen=True):
+    """What `POST /v1/audio/transcriptions` answers with `response_format=json`."""
+
+    text: str
+
+
+class Segment(msgspec.Struct, frozen=True):
+    """A stretch of the recording; for now there is one, the whole."""
+
+    id: int
+    start: Annotated[float, msgspec.Meta(description="seconds")]
+    end: Annotated[float, msgspec.Meta(description="seconds")]
+    text: str
+
+
+class VerboseTranscription(msgspec.Struct, frozen=True):
+    """What `POST /v1/audio/transcriptions` answers with `response_format=verbose_json`."""
+
+    text: str
+    duration: Annotated[float, msgspec.Meta(description="of the recording, in seconds")]
+    score: Annotated[float, msgspec.Meta(description="the decoder's log probability of the text")]
+    segments: list[Segment]
+    model: str
+    version: str | None
+    task: str = "transcribe"
+
+
+class Recogniser:
+    """A recogniser folder, loaded; a `headwise.serving.service.Service`. Made by `load`."""
+
+    kind = KIND
+
+    def __init__(
+        self,
+        card: ModelCard,
+        session: Session,
+        decode: Callable[[LogProbs], Any],
+        *,
+        name: str,
+        version: str | None,
+        max_seconds: float,
+    ) -> None:
+        self.card = card
+        self.name = name
+        self.version = version
+        self.max_seconds = max_seconds
+        self.batcher: Batcher[Waveform, LogProbs] = Batcher(self._listen, shape=_shape, max_batch=MAX_BATCH)
+        self._session = session
+        self._decode = decode
+
+    def transcribe(self, source: Path | bytes, *, name: str | None = None) -> VerboseTranscription:
+        """The words in a recording, whatever its sample rate and channels.
+
+        Args:
+            source: a file's path, or its bytes.
+            name: what messages call it; the path by default.
+
+        Raises:
+            NotFound: there is no such file.
+            InputError: it is not audio, is damaged, or is longer than `max_seconds`.
+        """
+        waveform = self._waveform(source, name)
+        return self._transcription(waveform, self._listen([waveform])[0])
+
+    @property
+    def endpoints(self) -> list[Endpoint]:
+        """`POST /v1/audio/transcriptions`."""
+        (short, verbose), schemas = msgspec.json.schema_components(
+            [Transcription, VerboseTranscription], ref_template="#/components/schemas/{name}"
+        )
+        operation = _operation(short, verbose, self.name, self.max_seconds)
+        return [Endpoint(PATH, self._answer, operation, schemas, MAX_BYTES, MAX_REQUESTS)]
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Warms the graph up, then answers requests inside the block."""
+        self._listen([np.zeros(audio.SAMPLE_RATE, np.float32)])
+        with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="audio") as self._pool:
+            async with self.batcher.running():
+                yield
+
+    async def _answer(self, request: Request) -> Response:
+        if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+            raise Refusal(415, "send the recording as multipart/form-data, in the field `file`")
+        async with request.form(max_files=1, max_fields=16, max_part_size=1 << 16) as form:
+            response_format, upload = self._options(form), _upload(form)
+            content = await upload.read()
+        loop = asyncio.get_running_loop()
+        waveform = await loop.run_in_executor(self._pool, self._waveform, content, upload.filename or None)
+        log_probs = await self.batcher.submit(waveform)
+        answer = await loop.run_in_executor(self._pool, self._transcription, waveform, log_probs)
+        return _response(answer, response_format)
+
+    def _options(self, form: FormData) -> str:
+        model = form.get("model", self.name)
+        if model != self.name:
+            raise NotFound(f"there is no model {_told(model)} here; the one that listens is {self.name!r}")
+        response_format = form.get("response_format", "json")
+        if response_format not in FORMATS:
+            raise InputError(f"response_format is {_told(response_format)}; it can be {', '.join(FORMATS)}")
+        return str(response_format)
+
+    def _waveform(self, source: Path | bytes, name: str | None) -> Waveform:
+        try:
+            seconds = audio.duration(source, name=name)
+        except NotFound:
+            raise
+        except InputError as error:
+            raise Refusal(415, str(error)) from error
+        if self.max_seconds < seconds < math.inf:
+            label = name or (source if isinstance(source, Path) else "the recording")
+            detail = f"{label}: lasts {seconds:.1f} s, at most {self.max_seconds:g} s are accepted; cut it into pieces"
+            raise Refusal(413, detail, max_seconds=self.max_seconds)
+        return audio.decode(source, name=name, max_seconds=self.max_seconds)
+
+    def _listen(self, waveforms: Sequence[Waveform]) -> list[LogProbs]:
+        batch = np.zeros((len(waveforms), max(SHORTEST, *map(len, waveforms))), np.float32)
+        for row, waveform in zip(batch, waveforms, strict=True):
+            row[: len(waveform)] = waveform
+        lengths = np.array([len(waveform) for waveform in waveforms], np.int64)
+        log_probs, frames = self._session.run(waveform=batch, lengths=lengths)
+        return [row[:count] for row, count in zip(log_probs, frames.tolist(), strict=True)]
+
+    def _transcription(self, waveform: Waveform, log_probs: LogProbs) -> VerboseTranscription:
+        heard = self._decode(log_probs)
+        seconds = round(len(waveform) / audio.SAMPLE_RATE, 3)
+        segments = [Segment(0, 0.0, seconds, heard.text)] if heard.text else []
+        return VerboseTranscription(heard.text, seconds, heard.score, segments, self.name, self.version)
+
+
+def load(
+    folder: Path, *, name: str = KIND, version: str | None = None, threads: int = 1, max_seconds: float = 60.0
+) -> Recogniser:
+    """The recogniser in a model folder, ready to listen.
+
+    Args:
+        folder: a model folder of kind "recogniser".
+        name: what clients call it.
+        version: its version in the registry.
+        threads: for one run of the graph.
+        max_seconds: the longest recording to accept.
+
+    Raises:
+        NotFound: there is no model folder.
+        InputError: it is of another kind, damaged, or from another version of headwise.
+    """
+    card = read_card(folder)
+    if card.kind != KIND:
+        raise InputError(f"{folder}: a {card.kind}, a {KIND} is needed here")
+    if card.settings.get("sample_rate") != audio.SAMPLE_RATE:
+        raise InputError(
+            f"{folder}/model.json: settings.sample_rate is {card.settings.get('sample_rate')!r}; "
+            f"this version of headwise serves {audio.SAMPLE_RATE}"
+        )
+    session = Session(folder / GRAPH, inputs=INPUTS, outputs=OUTPUTS, threads=threads)
+    return Recogniser(card, session, _decoder(folder, card), name=name, version=version, max_seconds=max_seconds)
+
+
+def _decoder(folder: Path, card: ModelCard) -> Callable[[LogProbs], Any]:
+    vocabulary = Vocabulary.load(folder / "vocabulary.json")
+    match card.settings.get("decoder"):
+        case "greedy":
+            return partial(greedy, vocabulary=vocabulary)
+        case "lexicon":
+            words = _table(folder / "words.json", list[str])
+            pairs = folder / "pairs.json"
+            language = _table(pairs, WordPairs) if pairs.is_file() else None
+            return LexiconBeam(words, vocabulary, pairs=language, **card.settings.get("beam", {}))
+        case other:
+            raise InputError(f"{folder}/model.json: settings.decoder is {other!r}, not greedy or lexicon; export again")
+
+
+def _table(path: Path, kind: Any) -> Any:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); export the model again") from error
+
+
+def _upload(form: FormData) -> UploadFile:
+    upload = form.get("file")
+    if not isinstance(upload, UploadFile):
+        raise InputError("there is no recording; send one as a file in the field `file`")
+    if not upload.size:
+        raise InputError(f"{upload.filename or 'the recording'}: holds 0 bytes; send a WAV, FLAC, OGG or MP3 file")
+    return upload
+
+
+def _told(value: object) -> str:
+    return repr(value)[:64] if isinstance(value, str) else "a file"
+
+
+def _shape(waveform: Waveform) -> int:
+    return len(waveform).bit_length()
+
+
+def _response(answer: VerboseTranscription, response_format: str) -> Response:
+    match response_format:
+        case "text":
+            return PlainTextResponse(f"{answer.text}\n")
+        case "json":
+            return json_response(Transcription(answer.text))
+    return json_response(answer)
+
+
+def _operation(short: dict[str, Any], verbose: dict[str, Any], model: str, max_seconds: float) -> dict[str, Any]:
+    form = {
+        "type": "object",
+        "required": ["file"],
+        "properties": {
+            "file": {"type": "string", "format": "binary", "description": "WAV, FLAC, OGG or MP3; any sample rate."},
+            "model": {"type": "string", "default": model, "description": "The model's name, as in `/v1/models`."},
+            "response_format": {"type": "string", "enum": list(FORMATS), "default": "json"},
+        },
+    }
+    formats = {
+        "application/json": {"schema": {"anyOf": [short, verbose]}, "example": {"text": "SEVEN THREE ONE"}},
+        "text/plain": {"schema": {"type": "string"}, "example": "SEVEN THREE ONE\n"},
+    }
+    return {
+        "summary": "The words in a recording",
+        "description": (
+            f"OpenAI's form. Recordings last {max_seconds:g} s and measure {MAX_BYTES >> 20} MiB at most; longer ones "
+            "are refused before they are decoded. Other fields of OpenAI's form are accepted and change nothing."
+        ),
+        "operationId": "transcribe",
+        "tags": [KIND],
+        "requestBody": {
+            "required": True,
+            "content": {
+                "multipart/form-data": {"schema": form, "example": {"model": model, "response_format": "json"}}
+            },
+        },
+        "responses": {
+            "200": {"description": "The text, in the format asked for.", "content": formats},
+            **problem_responses(404),
+        },
+    }
