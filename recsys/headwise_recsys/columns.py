@@ -1,0 +1,130 @@
+"""What the columns of an event table mean: which is the user, the item and the time, and how their values are read.
+
+Ids are whole numbers where every id of the column is one, and text otherwise, so that "007" stays "007". Times become
+seconds since 1970.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from headwise.errors import InputError
+
+if TYPE_CHECKING:  # polars reads and prepares; training on what was prepared does without it
+    import polars as pl
+
+# In lower case without "_" and "-"; the first that a table has is taken.
+NAMES = {
+    "user": ("user", "userid", "uid", "reviewerid", "customerid", "visitorid", "customer"),
+    "item": (
+        "item",
+        "itemid",
+        "iid",
+        "movieid",
+        "productid",
+        "sku",
+        "parentasin",
+        "asin",
+        "articleid",
+        "bookid",
+        "product",
+    ),
+    "time": ("timestamp", "time", "unixreviewtime", "unixtime", "ts", "datetime", "eventtime", "date"),
+}
+MILLISECONDS = 1e11  # as seconds, this is the year 5138
+DATE = r"^\s*\d{4}-\d{2}-\d{2}"  # no other order: 01/02/2020 is January here and February there
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of the columns of a table; None takes the usual name."""
+
+    user: str | None = None
+    item: str | None = None
+    time: str | None = None
+
+
+USUAL = Columns()
+
+
+def choose(header: Sequence[str], columns: Columns, file: Path) -> dict[str, str]:
+    """The column of a table for each of "user", "item" and, if the table has one, "time".
+
+    Raises:
+        InputError: there is no user or item column, or not the one that `columns` names.
+    """
+    chosen = {role: name for role in NAMES if (name := _find(header, role, columns)) is not None}
+    for role in NAMES:
+        given = getattr(columns, role)
+        if role not in chosen and (given is not None or role != "time"):
+            sought = repr(given) if given is not None else ", ".join(NAMES[role]) + " (in any case, with or without _)"
+            found = ", ".join(map(repr, header))
+            raise InputError(
+                f"{file}: no {role} column; sought {sought}; found {found}; name the column that holds the {role}"
+            )
+    return chosen
+
+
+def fits(header: Sequence[str], columns: Columns) -> bool:
+    """Whether a table with this header holds events."""
+    return all(_find(header, role, columns) is not None for role in ("user", "item"))
+
+
+def ids(values: "pl.Series", where: str) -> "pl.Series":
+    """The same ids as int64 where all are whole numbers in their shortest form, else as text; nulls stay.
+
+    Raises:
+        InputError: they are neither numbers nor text; `where` names the column.
+    """
+    import polars as pl
+
+    if values.dtype.is_integer():
+        return values
+    if values.dtype in (pl.Categorical, pl.Enum):
+        return values.cast(pl.String)
+    if values.dtype != pl.String and not values.dtype.is_float():
+        raise InputError(f"{where}: ids are whole numbers or text, these are {values.dtype}; convert the column")
+    whole = values.cast(pl.Int64, strict=False)
+    if whole.null_count() == values.null_count() and (whole.cast(values.dtype) == values).all():
+        return whole  # floats too: a column of whole numbers with a gap is written as floats by pandas
+    if values.dtype.is_float():
+        raise InputError(f"{where}: ids are whole numbers or text, these have fractions; convert the column")
+    return values
+
+
+def seconds(values: "pl.Series") -> "pl.Series":
+    """Times as float64 seconds since 1970; null where a value is no time.
+
+    Numbers are seconds, or milli-, micro- or nanoseconds if they are too large for that (by their median); dates are ISO
+    (2024-05-31, 2024-05-31T10:00:00Z), in UTC where they name no zone.
+    """
+    import polars as pl
+
+    if values.dtype == pl.String:
+        dates = values.str.contains(DATE).fill_null(False)
+        if dates.sum() * 2 > len(values):
+            values = values.set(~dates, None).str.strip_chars().str.to_datetime(strict=False, time_unit="us")
+    if values.dtype in (pl.Date, pl.Datetime):
+        return values.dt.epoch("us").cast(pl.Float64) / 1e6
+    if not (values.dtype.is_numeric() or values.dtype == pl.String):
+        return pl.Series([None] * len(values), dtype=pl.Float64)
+    numbers = values.cast(pl.Float64, strict=False)
+    numbers = numbers.set(~numbers.is_finite(), None)
+    middle = numbers.to_frame().select(pl.all().abs().median()).item() or 0.0
+    while middle >= MILLISECONDS:
+        numbers, middle = numbers / 1000, middle / 1000
+    return numbers
+
+
+def _find(header: Sequence[str], role: str, columns: Columns) -> str | None:
+    given: str | None = getattr(columns, role)
+    if given is not None:
+        return given if given in header else None
+    plain = {_plain(name): name for name in reversed(header)}
+    return next((plain[usual] for usual in NAMES[role] if usual in plain), None)
+
+
+def _plain(name: str) -> str:
+    # RecBole writes the type into the name: user_id:token
+    return name.partition(":")[0].strip().lower().replace("_", "").replace("-", "")
