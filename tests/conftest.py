@@ -1,4 +1,7 @@
-"""Model folders small enough to compute by hand, and a client that talks to an application without a socket."""
+"""What all rooms share: shapes are checked while tests run, model folders small enough to compute by hand, a client without a socket.
+
+The hook must stand here: it has to be in place before any test file imports attention or transformer, by itself or through a product.
+"""
 
 import asyncio
 import json
@@ -11,9 +14,18 @@ import httpx
 import numpy as np
 import onnx
 import pytest
+from jaxtyping import install_import_hook
 from onnx import TensorProto, helper, numpy_helper
 
 from headwise.model_folder import ModelCard, writing
+
+# As for mypy, an int will do where a float is asked for; while torch.export traces, a size is a SymInt.
+CHECKER = """beartype.beartype(conf=beartype.BeartypeConf(
+    is_pep484_tower=True,
+    hint_overrides=beartype.FrozenDict({int: int | __import__("torch").SymInt}),
+))"""
+
+install_import_hook(("headwise.attention", "headwise.transformer"), CHECKER)
 
 WINDOW, MAX_K = 5, 7
 ITEMS = [101, 103, 107, 109, 113, 127, 131, 137, 139, 149, 151]  # own ids of items 1..11
