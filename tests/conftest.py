@@ -1,6 +1,7 @@
-"""What all rooms share: shapes are checked while tests run, model folders small enough to compute by hand, a client without a socket.
+"""What all rooms share: checked shapes, model folders small enough to compute by hand, a client without a socket.
 
-The hook must stand here: it has to be in place before any test file imports attention or transformer, by itself or through a product.
+The hook that checks shapes must stand here: it has to be in place before any test file imports attention or transformer,
+by itself or through a product.
 """
 
 import asyncio

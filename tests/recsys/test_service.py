@@ -1,0 +1,216 @@
+"""The tiny recommender: after item n of ITEMS the next ones follow in the order of the catalogue, scored 1, 1/2, 1/3 ..."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headwise.errors import InputError, NotFound
+from headwise.model_folder import ModelCard, writing
+from headwise.serving.app import create_app
+from headwise_recsys.service import PATH, Recommender, load
+
+ITEMS = [101, 103, 107, 109, 113, 127, 131, 137, 139, 149, 151]
+WINDOW, MAX_K = 5, 7
+
+
+@pytest.fixture(scope="module", name="recommender")
+def recommender_fixture(recommender_folder: Path) -> Recommender:
+    return load(recommender_folder, version="3")
+
+
+@pytest.fixture(scope="module", name="client")
+def client_fixture(recommender_folder: Path, talking_to: Callable[..., Any]) -> Iterator[Any]:
+    with talking_to(create_app([load(recommender_folder, version="3")])) as client:
+        yield client
+
+
+def ids(response: Any) -> list[Any]:
+    assert response.status_code == 200, response.text
+    return [item["id"] for item in response.json()["items"]]
+
+
+def test_the_answer_by_hand(client: Any) -> None:
+    assert client.post(PATH, json={"history": [151, 103], "k": 3}).json() == {
+        "items": [
+            {"id": 107, "score": 1.0, "title": "Title 107"},
+            {"id": 109, "score": 0.5, "title": "Title 109"},
+            {"id": 113, "score": pytest.approx(1 / 3), "title": "Title 113"},
+        ],
+        "model": {"name": "recommender", "version": "3"},
+        "unknown": [],
+    }
+    [untitled] = client.post(PATH, json={"history": [101], "k": 1}).json()["items"]
+    assert untitled == {"id": 103, "score": 1.0}
+
+
+def test_exclude_and_allow(client: Any) -> None:
+    assert ids(client.post(PATH, json={"history": [103], "k": 3, "exclude": [109, 107]})) == [113, 127, 131]
+    assert ids(client.post(PATH, json={"history": [103], "k": 3, "allow": [101, 139, 103]})) == [139, 101]
+    assert ids(client.post(PATH, json={"history": [103], "allow": []})) == []
+    assert len(ids(client.post(PATH, json={"history": [103], "allow": None}))) == MAX_K
+
+
+def test_history_beyond_the_window_still_counts_as_seen(client: Any) -> None:
+    seen = [107, 109, 113, 127, 131, 137, 103]
+    assert len(seen) > WINDOW
+    assert ids(client.post(PATH, json={"history": seen, "k": 4})) == [139, 149, 151, 101]
+
+
+def test_batch_mates_do_not_change_an_answer(client: Any) -> None:
+    bodies = [{"history": ITEMS[: 1 + n % 7][::-1], "k": 1 + n % 5, "exclude": ITEMS[n % 3 : 3]} for n in range(41)]
+    alone = [ids(client.post(PATH, json=body)) for body in bodies]
+    assert [ids(response) for response in client.together(PATH, bodies)] == alone
+
+
+def test_a_bad_request_does_not_fail_its_neighbours(client: Any) -> None:
+    good, bad = {"history": [103], "k": 2}, {"history": ["no such item"], "k": 2}
+    assert [r.status_code for r in client.together(PATH, [good, bad, good])] == [200, 422, 200]
+
+
+def test_unknown_items_are_named(client: Any) -> None:
+    response = client.post(PATH, json={"history": [103, "x", 5], "exclude": [5], "allow": [101, 7]})
+    assert response.status_code == 422
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json()["unknown"] == ["x", 5, 7]
+    assert 'does not know: "x", 5, 7; leave them out, or send "on_unknown": "ignore"' in response.json()["detail"]
+
+
+def test_an_id_of_the_wrong_type_is_hinted_at(client: Any) -> None:
+    detail = client.post(PATH, json={"history": ["103"]}).json()["detail"]
+    assert "this model's ids are numbers" in detail
+
+
+def test_unknown_items_can_be_ignored(client: Any) -> None:
+    body = {"history": [103, "x"], "k": 2, "exclude": [8], "on_unknown": "ignore"}
+    response = client.post(PATH, json=body)
+    assert ids(response) == [107, 109]
+    assert response.json()["unknown"] == ["x", 8]
+    assert ids(client.post(PATH, json={**body, "allow": ["y"]})) == []  # nothing that is allowed is known
+    nothing_left = client.post(PATH, json={"history": ["x"], "on_unknown": "ignore"})
+    assert nothing_left.status_code == 422
+    assert "no item that this model knows" in nothing_left.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        ({"history": []}, "history is empty"),
+        ({}, "missing required field `history`"),
+        ({"history": [103], "k": 8}, "k is 8; this model recommends 1 to 7 items"),
+        ({"history": [103], "k": 0}, "k is 0"),
+        ({"history": [103], "k": "5"}, "$.k"),
+        ({"history": [103], "k": True}, "$.k"),
+        ({"history": [103.0]}, "$.history[0]"),
+        ({"history": [[103]]}, "$.history[0]"),
+        ({"history": [None]}, "$.history[0]"),
+        ({"history": 103}, "$.history"),
+        ({"history": [103], "excluded": [101]}, "unknown field `excluded`"),
+        ({"history": [103], "on_unknown": "maybe"}, "$.on_unknown"),
+        ([103], "Expected `object`"),
+    ],
+)
+def test_bodies_that_do_not_fit(client: Any, body: Any, detail: str) -> None:
+    response = client.post(PATH, json=body)
+    assert response.status_code == 422
+    assert detail in response.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [
+        (b'{"history": [NaN]}', 400),
+        (b'{"history": ["\\ud800"]}', 400),
+        (b'{"history": [1' + b"0" * 5000 + b"]}", 422),
+        (b'{"history": [103], "k": 1e400}', 422),
+        (b'{"history":' + b"[" * 100_000, 422),
+        (b'{"history": [' + b"103," * 300_000 + b"103]}", 413),
+    ],
+)
+def test_hostile_bodies(client: Any, content: bytes, status: int) -> None:
+    response = client.post(PATH, content=content, headers={"content-type": "application/json"})
+    assert response.status_code == status
+    assert response.headers["content-type"] == "application/problem+json"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(ITEMS),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=11,
+)
+IDS = st.lists(st.sampled_from(ITEMS) | st.integers() | st.text(), max_size=17)
+REQUESTS = st.fixed_dictionaries(
+    {"history": IDS},
+    optional={
+        "k": st.integers(-3, 11),
+        "exclude": IDS,
+        "allow": st.none() | IDS,
+        "on_unknown": st.sampled_from(["error", "ignore"]),
+    },
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.one_of(REQUESTS, REQUESTS, JSON, st.dictionaries(st.sampled_from(["history", "k", "exclude", "allow"]), JSON))
+)
+def test_no_json_body_makes_the_server_fail(client: Any, body: Any) -> None:
+    content = json.dumps(body).encode()
+    response = client.post(PATH, content=content, headers={"content-type": "application/json"})
+    assert response.status_code in (200, 400, 422), response.text
+    if response.status_code == 200:
+        found, given_ids = ids(response), set(body["history"]) | set(body.get("exclude", []))
+        assert not given_ids & set(found)
+        assert len(found) == len(set(found)) <= body.get("k", MAX_K)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=101))
+def test_no_bytes_make_the_server_fail(client: Any, content: bytes) -> None:
+    response = client.post(PATH, content=content, headers={"content-type": "application/json"})
+    assert response.status_code in (400, 422)
+
+
+def test_the_plain_call_answers_as_the_server_does(recommender: Recommender) -> None:
+    answer = recommender.recommend([151, 103], 2, exclude=[107], allow=[107, 109, 113, 127])
+    assert [(item.id, item.score) for item in answer.items] == [(109, 0.5), (113, pytest.approx(1 / 3))]
+    with pytest.raises(InputError, match="does not know: 5; leave"):
+        recommender.recommend([103, 5])
+
+
+def test_words_of_the_command_line_become_ids(recommender: Recommender) -> None:
+    assert recommender.own_id("103") == 103
+    assert recommender.own_id("-3") == -3
+    assert recommender.own_id("x7") == "x7"
+
+
+def test_openapi_documents_the_route_with_an_example_that_works(client: Any) -> None:
+    document = client.get("/openapi.json").json()
+    operation = document["paths"][PATH]["post"]
+    body = operation["requestBody"]["content"]["application/json"]
+    assert client.post(PATH, json=body["example"]).status_code == 200
+    schema = document["components"]["schemas"][body["schema"]["$ref"].rpartition("/")[2]]
+    assert set(schema["properties"]) == {"history", "k", "exclude", "allow", "on_unknown"}
+    assert {"200", "400", "413", "415", "422", "429", "500"} <= set(operation["responses"])
+
+
+def test_folders_that_cannot_be_served(recommender_folder: Path, recogniser_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="a recogniser, a recommender is needed"):
+        load(recogniser_folder)
+    with pytest.raises(NotFound, match="not a model folder"):
+        load(tmp_path)
+    card = ModelCard("recommender", "torn", {"window": 5, "max_k": 7}, {}, {}, {})
+    with writing(tmp_path / "torn", card) as draft:
+        shutil.copy(recommender_folder / "recommender.onnx", draft)
+        (draft / "items.json").write_text("[1, 2")
+    with pytest.raises(InputError, match=r"items.json: cannot be read .*export the model again"):
+        load(tmp_path / "torn")
+    with writing(tmp_path / "blind", ModelCard("recommender", "blind", {"max_k": 7}, {}, {}, {})) as draft:
+        (draft / "items.json").write_text("[1]")
+    with pytest.raises(InputError, match=r"settings.window is None"):
+        load(tmp_path / "blind")

@@ -1,0 +1,191 @@
+"""The tiny recogniser: hears one token in every tenth of a second by its loudness, 0.4 is A, 0.6 is B, 0.8 is C, 0.2 a space."""
+
+import io
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headwise.errors import InputError, NotFound
+from headwise.model_folder import ModelCard, writing
+from headwise.serving.app import create_app
+from headwise_speech.service import PATH, Recogniser, load
+
+BLOCK = 1600  # samples, 0.1 s
+LOUDNESS = {"-": 0.0, " ": 0.2, "A": 0.4, "B": 0.6, "C": 0.8}
+
+
+def recording(tokens: str, rate: int = 16_000, kind: str = "WAV", subtype: str | None = None) -> bytes:
+    waveform = np.concatenate([np.full(rate // 10, LOUDNESS[token], np.float32) for token in tokens])
+    file = io.BytesIO()
+    soundfile.write(file, waveform, rate, format=kind, subtype=subtype)
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module", name="recogniser")
+def recogniser_fixture(recogniser_folder: Path) -> Recogniser:
+    return load(recogniser_folder, max_seconds=3)
+
+
+@pytest.fixture(scope="module", name="client")
+def client_fixture(recogniser_folder: Path, talking_to: Callable[..., Any]) -> Iterator[Any]:
+    with talking_to(create_app([load(recogniser_folder, version="2", max_seconds=3)])) as client:
+        yield client
+
+
+def send(client: Any, content: bytes, name: str = "a.wav", **fields: str) -> Any:
+    return client.post(PATH, files={"file": (name, content)}, data=fields)
+
+
+def refused(response: Any, status: int) -> str:
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    return str(response.json()["detail"])
+
+
+def test_the_formats(client: Any) -> None:
+    wav = recording("AB-B CC")
+    assert send(client, wav).json() == {"text": "ABB C"}
+    assert send(client, wav, model="recogniser", response_format="text").text == "ABB C\n"
+    verbose = send(client, wav, response_format="verbose_json").json()
+    assert verbose.pop("score") == pytest.approx(0, abs=1e-3)
+    assert verbose == {
+        "text": "ABB C",
+        "duration": 0.7,
+        "segments": [{"id": 0, "start": 0.0, "end": 0.7, "text": "ABB C"}],
+        "model": "recogniser",
+        "version": "2",
+        "task": "transcribe",
+    }
+
+
+@pytest.mark.parametrize("kind", ["WAV", "FLAC", "AIFF"])
+@pytest.mark.parametrize("rate", [8_000, 48_000])
+def test_any_file_and_any_sample_rate(client: Any, kind: str, rate: int) -> None:
+    assert send(client, recording("AABBCC", rate, kind)).json() == {"text": "ABC"}
+
+
+def test_silence_is_empty_text(client: Any) -> None:
+    answer = send(client, recording("---"), response_format="verbose_json").json()
+    assert (answer["text"], answer["segments"]) == ("", [])
+
+
+def test_less_than_a_frame_is_empty_text(client: Any) -> None:
+    file = io.BytesIO()
+    soundfile.write(file, np.full(7, 0.4), 16_000, format="WAV")
+    assert send(client, file.getvalue()).json() == {"text": ""}
+
+
+def test_other_fields_of_openais_form_change_nothing(client: Any) -> None:
+    assert send(client, recording("A"), language="en", temperature="0", prompt="x").json() == {"text": "A"}
+
+
+def test_too_long_is_refused_before_it_is_decoded(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headwise_speech.audio.decode", None)
+    detail = refused(send(client, recording("A" * 31), "long.wav"), 413)
+    assert detail == "long.wav: lasts 3.1 s, at most 3 s are accepted; cut it into pieces"
+    assert send(client, recording("A" * 31)).json()["max_seconds"] == 3
+
+
+def test_what_is_no_recording(client: Any) -> None:
+    assert "a.wav: not audio" in refused(send(client, b"no audio at all"), 415)
+    assert "a.wav: holds 0 bytes" in refused(send(client, b""), 422)
+    assert "truncated" in refused(send(client, recording("ABC")[:-1600]), 422)
+    assert "there is no recording" in refused(client.post(PATH, files={"other": ("a.wav", recording("A"))}), 422)
+    no_file = {"content-type": "multipart/form-data; boundary=b"}
+    field = b'--b\r\nContent-Disposition: form-data; name="file"\r\n\r\nA\r\n--b--\r\n'
+    assert "there is no recording" in refused(client.post(PATH, content=field, headers=no_file), 422)
+
+
+def test_what_is_no_form(client: Any) -> None:
+    assert "multipart/form-data" in refused(client.post(PATH, json={"file": "a.wav"}), 415)
+    assert "multipart/form-data" in refused(client.post(PATH, content=recording("A")), 415)
+    refused(client.post(PATH, content=b"x", headers={"content-type": "multipart/form-data"}), 400)
+    two = [("file", ("a.wav", recording("A"))), ("file", ("b.wav", recording("B")))]
+    refused(client.post(PATH, files=two), 400)
+
+
+def test_options_that_are_not_offered(client: Any) -> None:
+    assert "json, text, verbose_json" in refused(send(client, recording("A"), response_format="srt"), 422)
+    assert "no model 'whisper-1' here; the one that listens is 'recogniser'" in refused(
+        send(client, recording("A"), model="whisper-1"), 404
+    )
+
+
+def test_an_upload_that_is_too_big(client: Any) -> None:
+    refused(send(client, bytes(26 << 20)), 413)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.binary(max_size=301), st.sampled_from(["multipart/form-data; boundary=b", "multipart/form-data;boundary=", "x"])
+)
+def test_no_body_makes_the_server_fail(client: Any, content: bytes, kind: str) -> None:
+    for body in (
+        content,
+        b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + content + b"\r\n--b--",
+    ):
+        response = client.post(PATH, content=body, headers={"content-type": kind})
+        assert response.status_code in (400, 415, 422), response.text
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 43), st.binary(min_size=1, max_size=5))
+def test_no_damaged_header_makes_the_server_fail(client: Any, at: int, damage: bytes) -> None:
+    wav = recording("AB")
+    response = send(client, wav[:at] + damage + wav[at + len(damage) :])
+    assert response.status_code in (200, 413, 415, 422), response.text
+
+
+def test_the_plain_call_takes_a_file_or_its_bytes(recogniser: Recogniser, tmp_path: Path) -> None:
+    path = tmp_path / "seven.flac"
+    path.write_bytes(recording("A B", kind="FLAC"))
+    assert recogniser.transcribe(path).text == "A B"
+    assert recogniser.transcribe(path.read_bytes()).duration == 0.3
+    with pytest.raises(NotFound, match=r"none.wav: no such file"):
+        recogniser.transcribe(tmp_path / "none.wav")
+    with pytest.raises(InputError, match=r"at most 3 s"):
+        recogniser.transcribe(recording("A" * 31))
+
+
+def test_a_closed_list_of_words(recogniser_folder: Path, tmp_path: Path) -> None:
+    pairs = {"counts": {"AB": 3, "CA": 1, "": 2}, "pairs": {"": {"AB": 2}, "AB": {"CA": 1}}}
+    for name, extra in (("plain", {}), ("pairs", {"pairs.json": pairs})):
+        card = ModelCard("recogniser", name, {"sample_rate": 16_000, "decoder": "lexicon"}, {}, {}, {})
+        with writing(tmp_path / name, card) as draft:
+            for file in ("recogniser.onnx", "vocabulary.json"):
+                shutil.copy(recogniser_folder / file, draft)
+            for file, content in {"words.json": ["AB", "CA"], **extra}.items():
+                (draft / file).write_text(json.dumps(content))
+        assert load(tmp_path / name).transcribe(recording("AB CA")).text == "AB CA"
+
+
+def test_openapi_documents_the_form(client: Any) -> None:
+    operation = client.get("/openapi.json").json()["paths"][PATH]["post"]
+    form = operation["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
+    assert set(form) == {"file", "model", "response_format"}
+    assert {"200", "400", "404", "413", "415", "422", "429", "500"} == set(operation["responses"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sample_rate": 8000}, "settings.sample_rate is 8000"),
+        ({"decoder": "oracle"}, "settings.decoder is 'oracle'"),
+        ({"decoder": "lexicon"}, r"words.json: cannot be read"),
+    ],
+)
+def test_folders_that_cannot_be_served(recogniser_folder: Path, tmp_path: Path, change: Any, message: str) -> None:
+    settings = {"sample_rate": 16_000, "decoder": "greedy", **change}
+    with writing(tmp_path / "model", ModelCard("recogniser", "odd", settings, {}, {}, {})) as draft:
+        for file in ("recogniser.onnx", "vocabulary.json"):
+            shutil.copy(recogniser_folder / file, draft)
+    with pytest.raises(InputError, match=message):
+        load(tmp_path / "model")
