@@ -1,0 +1,203 @@
+"""The `headwise` command.
+
+    headwise quickstart                              the whole job on generated data
+    headwise train recsys|speech PRESET --data PATH  from raw data to a registered ONNX model
+    headwise evaluate MODEL --data PATH              a model's figures on other data
+    headwise export RUN --out DIR                    the model folder of a run
+    headwise promote NAME VERSION                    make a version the champion
+    headwise serve MODEL...                          answer requests over HTTP
+    headwise recommend MODEL ITEM...                 ask a recommender
+    headwise transcribe MODEL FILE...                ask a recogniser
+    headwise ui                                      the MLflow pages
+    headwise doctor                                  what is installed, and what is missing
+
+Progress and logs go to standard error, answers to standard output; with --json the last line there is one JSON object.
+Exit codes: 0 done, 1 a failure of ours, 2 the input or the command line is wrong, 130 stopped by the user.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from headwise import __version__
+from headwise.errors import HeadwiseError, InputError
+
+DONE, FAILED, WRONG, STOPPED = 0, 1, 2, 130
+WORK = Path(".headwise")  # prepared data and runs, in the working directory
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command line; the exit code."""
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if rest and options.run is not _train:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    options.rest = rest
+    try:
+        answer = options.run(options)
+    except InputError as error:
+        return _fail(error, WRONG)
+    except (HeadwiseError, OSError) as error:
+        return _fail(error, FAILED)
+    except KeyboardInterrupt as stop:
+        return _fail(stop if str(stop) else "stopped", STOPPED)
+    if options.json and answer is not None:
+        print(json.dumps(answer, ensure_ascii=False), flush=True)
+    return DONE
+
+
+def _fail(error: object, code: int) -> int:
+    print(f"headwise: {error}", file=sys.stderr)
+    return code
+
+
+# Each command imports what it needs when it is called: `headwise --help` answers at once.
+
+
+def _quickstart(options: argparse.Namespace) -> Mapping[str, Any]:
+    from headwise_pipelines.quickstart import quickstart
+
+    return quickstart(options.folder, port=options.port)
+
+
+def _train(options: argparse.Namespace) -> Mapping[str, Any] | None:
+    from headwise_pipelines.training import train
+
+    return train(
+        options.product,
+        options.preset,
+        options.rest,
+        data=options.data,
+        name=options.name,
+        work=WORK,
+        again=options.from_run,
+    )
+
+
+def _evaluate(options: argparse.Namespace) -> Mapping[str, Any]:
+    from headwise_pipelines.evaluation import evaluate
+
+    return evaluate(options.model, options.data, split=options.split, work=WORK)
+
+
+def _export(options: argparse.Namespace) -> Mapping[str, Any]:
+    from headwise_pipelines.models import export
+
+    return export(options.model, options.out)
+
+
+def _promote(options: argparse.Namespace) -> Mapping[str, Any]:
+    from headwise_pipelines.models import promote
+
+    return promote(options.name, options.version, alias=options.alias, force=options.force)
+
+
+def _serve(options: argparse.Namespace) -> None:
+    from headwise_pipelines.serve import serve
+
+    serve(options.model, host=options.host, port=options.port, threads=options.threads, max_seconds=options.max_seconds)
+
+
+def _recommend(options: argparse.Namespace) -> Mapping[str, Any]:
+    from headwise_pipelines.serve import recommend
+
+    return recommend(options.model, options.item, k=options.k, exclude=options.exclude, quiet=options.json)
+
+
+def _transcribe(options: argparse.Namespace) -> Mapping[str, Any]:
+    from headwise_pipelines.serve import transcribe
+
+    return transcribe(options.model, options.file, quiet=options.json)
+
+
+def _ui(options: argparse.Namespace) -> None:
+    from headwise_pipelines.ui import ui
+
+    ui(host=options.host, port=options.port)
+
+
+def _doctor(options: argparse.Namespace) -> Mapping[str, Any]:
+    from headwise_pipelines.doctor import doctor
+
+    return doctor(quiet=options.json)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="headwise", description="Train, track, export and serve a recommender and a speech recogniser."
+    )
+    parser.add_argument("--version", action="version", version=f"headwise {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def command(name: str, run: Any, text: str, **more: Any) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text, **more)
+        added.add_argument("--json", action="store_true", help="one JSON object as the last line of standard output")
+        added.set_defaults(run=run)
+        return added
+
+    quick = command(
+        "quickstart", _quickstart, "The whole job on generated data: prepare, train, track, export, serve, ask."
+    )
+    quick.add_argument(
+        "--folder", type=Path, default=Path("quickstart"), help="where everything is kept (default: %(default)s)"
+    )
+    quick.add_argument("--port", type=int, default=0, help="of the server that is asked; 0 takes a free one")
+
+    train = command("train", _train, "One run, from raw data to a registered ONNX model.", add_help=False)
+    train.add_argument("product", choices=("recsys", "speech"), help="what to train")
+    train.add_argument("preset", help="the run to start from; a wrong name lists those there are")
+    train.add_argument("--data", type=Path, help="a file or folder of raw data")
+    train.add_argument("--name", help="registered name (default: recommender or recogniser)")
+    train.add_argument("--from-run", metavar="ID", help="repeat the configuration of an earlier run")
+
+    evaluate = command("evaluate", _evaluate, "A model's figures on a data set's test part.")
+    _add_model(evaluate)
+    evaluate.add_argument("--data", type=Path, required=True, help="a file or folder of raw data")
+    evaluate.add_argument(
+        "--split", choices=("leave-one-out", "temporal"), help="recommender only (default: the one it was trained on)"
+    )
+
+    export = command("export", _export, "The model folder of a run: ONNX graph and all that is needed to use it.")
+    export.add_argument("model", metavar="RUN", help="an MLflow run id, or models:/NAME@ALIAS")
+    export.add_argument("--out", type=Path, required=True, help="folder to write; must not exist")
+
+    promote = command("promote", _promote, "Make a version the champion, if it is better than the present one.")
+    promote.add_argument("name", metavar="NAME")
+    promote.add_argument("version", metavar="VERSION")
+    promote.add_argument("--alias", default="champion")
+    promote.add_argument("--force", metavar="REASON", help="promote whatever the figures say; the reason is recorded")
+
+    serve = command("serve", _serve, "Answer requests over HTTP.")
+    serve.add_argument(
+        "model", nargs="+", metavar="MODEL", help="models:/NAME@ALIAS, models:/NAME/VERSION, or a model folder"
+    )
+    serve.add_argument("--host", default="127.0.0.1")
+    serve.add_argument("--port", type=int, default=8000)
+    serve.add_argument("--threads", type=int, default=1, help="of one run of a graph (default: %(default)s)")
+    serve.add_argument(
+        "--max-seconds", type=float, default=60.0, help="longest recording to accept (default: %(default)s)"
+    )
+
+    recommend = command("recommend", _recommend, "What comes next after these items, oldest first.")
+    _add_model(recommend)
+    recommend.add_argument("item", nargs="+", metavar="ITEM", help="your own item ids")
+    recommend.add_argument("-k", type=int, default=10, help="how many (default: %(default)s)")
+    recommend.add_argument("--exclude", nargs="+", default=[], metavar="ITEM")
+
+    transcribe = command("transcribe", _transcribe, "The words in recordings.")
+    _add_model(transcribe)
+    transcribe.add_argument("file", nargs="+", type=Path, metavar="FILE")
+
+    ui = command("ui", _ui, "The MLflow pages over what was trained here.")
+    ui.add_argument("--host", default="127.0.0.1")
+    ui.add_argument("--port", type=int, default=5000)
+
+    command("doctor", _doctor, "What is installed, what is missing, and what that means.")
+    return parser
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="models:/NAME@ALIAS, models:/NAME/VERSION, or a model folder")

@@ -1,0 +1,1 @@
+"""The recommender's pipeline: from events to a registered model."""

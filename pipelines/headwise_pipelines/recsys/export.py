@@ -1,0 +1,101 @@
+"""From a trained recommender to its model folder, with the proof that the graph recommends the same."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from headwise.export import TOLERANCE, Arrays, Runner, prove, write
+from headwise.model_folder import ModelCard, writing
+from headwise_recsys.batches import ask
+from headwise_recsys.graph import MAX_K, recommender_graph
+from headwise_recsys.interactions import Interactions
+from headwise_recsys.model import SASRec
+from headwise_recsys.splits import Queries
+
+GRAPH = "recommender.onnx"
+PROVED = 512  # histories that the graph must agree on
+TOP = 10
+
+
+def export(model: SASRec, data: Interactions, queries: Queries, target: Path, card: ModelCard) -> ModelCard:
+    """Writes the model folder, or nothing.
+
+    Args:
+        model: the trained model.
+        data: whose ids and titles travel along.
+        queries: real histories that the graph is proved on.
+        target: the model folder.
+        card: what it says; parity is added here.
+
+    Returns:
+        The card as written.
+
+    Raises:
+        ParityError: the graph would recommend something else than the model.
+    """
+    graph = recommender_graph(model)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=target.parent, prefix=".export-") as scratch:
+        path = Path(scratch) / GRAPH
+        write(graph, path, {"headwise.kind": card.kind, "headwise.run": str(card.provenance.get("run", ""))})
+        runner = Runner(graph.module, path, graph.outputs)
+        parity = prove(
+            runner,
+            _real_inputs(data, queries, model.window),
+            scores="scores",
+            same=_changed_lists,
+            what=f"top-{TOP} lists",
+        )
+        proved = replace(card, parity=parity)
+        with writing(target, proved) as draft:
+            shutil.move(path, draft / GRAPH)
+            _write_json(draft / "items.json", data.item_ids)
+            if data.titles is not None:
+                _write_json(draft / "titles.json", data.titles)
+    return proved
+
+
+def settings(model: SASRec) -> dict[str, int]:
+    """What the service must know of the graph."""
+    return {"window": model.window, "max_k": min(MAX_K, model.items)}
+
+
+def _real_inputs(data: Interactions, queries: Queries, window: int) -> Iterator[Arrays]:
+    # Sizes that leave no dimension at the value it was exported with; every other batch with lists to exclude and allow.
+    rng = np.random.default_rng(0)
+    start, k = 0, min(TOP + 1, data.item_count)
+    for size in (1, 2, 7, 29, 101, PROVED):
+        some = queries[slice(start, min(start + size, PROVED))]
+        if not len(some):
+            return
+        asked = ask(data.items, some, window)
+        filtered = start % 2 == 1
+        lists = rng.integers(1, data.item_count + 1, (2, len(some), data.item_count // 2 if filtered else 1))
+        yield {
+            "history": asked.history.numpy(),
+            "lengths": asked.lengths.numpy(),
+            "k": np.array(k),
+            "exclude": lists[0] * filtered,
+            "allow": lists[1] * filtered,
+        }
+        start += size
+
+
+def _changed_lists(want: Arrays, got: Arrays) -> int:
+    """Rows whose first ten items differ, by more than a swap of items that score the same up to rounding."""
+    scores = want["scores"].astype(np.float64)
+    gaps = np.full((scores.shape[0], scores.shape[1] + 1), np.inf)
+    with np.errstate(invalid="ignore"):
+        gaps[:, 1:-1] = np.nan_to_num(scores[:, :-1] - scores[:, 1:], nan=np.inf)
+    clear = np.minimum(gaps[:, :-1], gaps[:, 1:]) > TOLERANCE / 10
+    changed = (want["items"] != got["items"]) & clear
+    return int(changed[:, :TOP].any(1).sum())
+
+
+def _write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, ensure_ascii=False) + "\n", encoding="utf-8")

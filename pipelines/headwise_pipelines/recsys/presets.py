@@ -1,0 +1,98 @@
+"""What a recommender run is made of, and the runs that we know to be good. A new run is a new function here."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from headwise.training.optimization import OptimizerSettings
+from headwise.training.settings import FitSettings
+
+
+@dataclass(frozen=True)
+class SASRecSettings:
+    """The size and shape of the model.
+
+    Attributes:
+        window: items of a history that the model looks at, at most.
+        width: of the embeddings and blocks.
+        blocks: how many.
+        heads: of each block's attention.
+        hidden: width of the feed-forward's inside; 0 means 4 x width.
+        rotary: rotary positions in place of learned ones.
+        gated: gates on the residual branches (LiGR).
+        swiglu: SwiGLU in place of a GELU feed-forward.
+        dropout: on the embedded history and on every branch.
+    """
+
+    window: int = 200
+    width: int = 64
+    blocks: int = 2
+    heads: int = 2
+    hidden: int = 0
+    rotary: bool = False
+    gated: bool = False
+    swiglu: bool = False
+    dropout: float = 0.2
+
+
+@dataclass(frozen=True)
+class RecsysConfig:
+    """Everything that decides what a recommender run computes, but for the data.
+
+    Attributes:
+        min_count: users and items with fewer events are left out, counted once on the raw data.
+        split: which events are predicted; reports give the baselines of both splits where the data has times.
+        tokens: real inputs of a training batch, about.
+        model: size and shape of the model.
+        optimizer: learning rate and its course.
+        fit: epochs, patience, averaging, seed, device.
+    """
+
+    min_count: int = 5
+    split: Literal["leave-one-out", "temporal"] = "leave-one-out"
+    tokens: int = 4096
+    model: SASRecSettings = field(default_factory=SASRecSettings)
+    optimizer: OptimizerSettings = field(default_factory=lambda: OptimizerSettings(rate=1.5e-3, warmup=200))
+    fit: FitSettings = field(default_factory=lambda: FitSettings(epochs=30, patience=6, average=0.995))
+
+
+def ml_1m() -> RecsysConfig:
+    """MovieLens 1M, 6,040 users, 3,416 items.
+
+    headwise train recsys ml-1m --data ../shared/data/ml-1m
+    """
+    return RecsysConfig()
+
+
+def ml_100k() -> RecsysConfig:
+    """MovieLens 100K, 943 users.
+
+    headwise train recsys ml-100k --data ../shared/data/ml-100k
+    """
+    return RecsysConfig(tokens=1024, optimizer=OptimizerSettings(rate=1e-3, warmup=100))
+
+
+def beauty() -> RecsysConfig:
+    """Amazon Beauty 5-core, 22,363 users, 12,101 items, histories of 9 items.
+
+    headwise train recsys beauty --data ../shared/data/beauty
+    """
+    return RecsysConfig(
+        model=SASRecSettings(window=50, dropout=0.4), fit=FitSettings(epochs=40, patience=6, average=0.995)
+    )
+
+
+def shopping() -> RecsysConfig:
+    """The quick start's generated shopping histories.
+
+    headwise train recsys shopping --data FOLDER
+    """
+    return RecsysConfig(
+        min_count=1,
+        tokens=2048,
+        model=SASRecSettings(window=64, dropout=0.1),
+        optimizer=OptimizerSettings(rate=3e-3, warmup=50),
+        fit=FitSettings(epochs=20, patience=5, average=0.98),
+    )
+
+
+PRESETS = {"ml-1m": ml_1m, "ml-100k": ml_100k, "beauty": beauty, "shopping": shopping}

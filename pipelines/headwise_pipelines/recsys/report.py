@@ -1,0 +1,52 @@
+"""How good the recommender is, beside what costs nothing to build."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from headwise.errors import InputError
+from headwise_recsys.baselines import EASE, ItemKNN, Markov, Popularity
+from headwise_recsys.interactions import Interactions
+from headwise_recsys.metrics import Scorer, evaluate
+from headwise_recsys.splits import Split, leave_one_out, temporal
+
+SPLITS = {"leave-one-out": leave_one_out, "temporal": temporal}
+BASELINES = {
+    "popularity": Popularity(),
+    "recent popularity": Popularity(half_life=30),
+    "Markov": Markov(),
+    "item-kNN": ItemKNN(),
+    "EASE": EASE(),
+}
+DENSE = 20_000  # items above which EASE, whose model is items x items numbers, is left out
+
+Metrics = Mapping[str, float]
+
+
+def test_metrics(scorer: Scorer, data: Interactions, split: Split) -> dict[str, float]:
+    """HR, NDCG and MRR of a scorer on the test queries: full catalogue, whole history masked."""
+    return evaluate(scorer, data, split.test).metrics((1, 5, 10, 20))
+
+
+def baselines(data: Interactions, split: Split) -> dict[str, Metrics]:
+    """The test metrics of every baseline that the data allow."""
+    return {
+        name: test_metrics(baseline.fit(data, split.train_stops), data, split)
+        for name, baseline in BASELINES.items()
+        if not (name == "recent popularity" and data.times is None) and not (name == "EASE" and data.item_count > DENSE)
+    }
+
+
+def other_split(data: Interactions, split: Split) -> Split | None:
+    """The split that this run does not train on, None where the data do not allow it."""
+    name = next(name for name in SPLITS if name != split.name)
+    try:
+        return SPLITS[name](data)
+    except InputError:
+        return None
+
+
+def longest_typical_user(split: Split, window: int) -> int:
+    """A validation query with enough history to look at: the first with at least `window` items, else the longest."""
+    lengths = split.valid.stops - split.valid.starts
+    return int(np.argmax(np.minimum(lengths, window)))

@@ -1,0 +1,1 @@
+"""The recogniser's pipeline: from recordings to a registered model."""

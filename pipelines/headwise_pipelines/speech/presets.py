@@ -1,0 +1,118 @@
+"""What a recogniser run is made of, and the runs that we know to be good. A new run is a new function here."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from headwise.training.optimization import OptimizerSettings
+from headwise.training.settings import FitSettings
+from headwise_speech.augmentation import SpecAugment
+
+
+@dataclass(frozen=True)
+class RecogniserSettings:
+    """The size and shape of the model.
+
+    Attributes:
+        width: of the blocks.
+        blocks: how many.
+        heads: of each block's attention.
+        kernel: tokens of 40 ms that a block's convolution covers.
+        channels: of the two convolutions that turn 10 ms frames into 40 ms tokens.
+        dropout: before the blocks, inside them, and on the answer of every branch.
+    """
+
+    width: int = 144
+    blocks: int = 6
+    heads: int = 4
+    kernel: int = 15
+    channels: int = 32
+    dropout: float = 0.1
+
+
+@dataclass(frozen=True)
+class DecoderSettings:
+    """How log-probabilities become text.
+
+    Attributes:
+        kind: greedy takes the likeliest character of every frame; lexicon searches for the words of the training texts alone.
+        width: beginnings of texts that survive a frame of the lexicon search.
+        weight: of the language model of word pairs.
+        bonus: added for every word.
+    """
+
+    kind: Literal["greedy", "lexicon"] = "greedy"
+    width: int = 32
+    weight: float = 0.5
+    bonus: float = 0.0
+
+
+@dataclass(frozen=True)
+class SpeechConfig:
+    """Everything that decides what a recogniser run computes, but for the data.
+
+    Attributes:
+        seconds: of audio in a training batch, about.
+        model: size and shape of the model.
+        augment: what is hidden from the spectrograms of training.
+        decoder: how the model's answer is read.
+        optimizer: learning rate and its course.
+        fit: epochs, patience, averaging, seed, device.
+    """
+
+    seconds: float = 60.0
+    model: RecogniserSettings = field(default_factory=RecogniserSettings)
+    augment: SpecAugment = field(default_factory=SpecAugment)
+    decoder: DecoderSettings = field(default_factory=DecoderSettings)
+    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
+    fit: FitSettings = field(default_factory=FitSettings)
+
+
+def an4() -> SpeechConfig:
+    """CMU AN4: 42 minutes of spelled names, numbers and dates by 74 speakers.
+
+    headwise train speech an4 --data ../shared/data/an4
+    """
+    return SpeechConfig(
+        decoder=DecoderSettings(kind="lexicon"),
+        optimizer=OptimizerSettings(rate=2e-3, warmup=300),
+        fit=FitSettings(epochs=50, patience=0, average=0.99),
+    )
+
+
+def fsdd() -> SpeechConfig:
+    """Free Spoken Digit Dataset: 22 minutes of single digits by 6 speakers.
+
+    headwise train speech fsdd --data ../shared/data/fsdd
+    """
+    return SpeechConfig(
+        decoder=DecoderSettings(kind="lexicon"),
+        optimizer=OptimizerSettings(rate=2e-3, warmup=200),
+        fit=FitSettings(epochs=15, patience=0, average=0.98),
+    )
+
+
+def yesno() -> SpeechConfig:
+    """Sixty Hebrew recordings of yes and no by one speaker.
+
+    headwise train speech yesno --data ../shared/data/yesno
+    """
+    return SpeechConfig(
+        decoder=DecoderSettings(kind="lexicon"),
+        optimizer=OptimizerSettings(rate=2e-3, warmup=50),
+        fit=FitSettings(epochs=60, patience=0, average=0.9),
+    )
+
+
+def spelled() -> SpeechConfig:
+    """The quick start's synthesised digits and letters.
+
+    headwise train speech spelled --data FOLDER
+    """
+    return SpeechConfig(
+        decoder=DecoderSettings(kind="lexicon"),
+        optimizer=OptimizerSettings(rate=2e-3, warmup=100),
+        fit=FitSettings(epochs=15, patience=0, average=0.98),
+    )
+
+
+PRESETS = {"an4": an4, "fsdd": fsdd, "yesno": yesno, "spelled": spelled}
