@@ -34,8 +34,16 @@ class Cache(NamedTuple):
         return Cache(self.key[:, :, start:], self.value[:, :, start:], self.at.map(lambda c: c[:, start:]))
 
 
-def empty_cache(batch: int, kv_heads: int, slots: int, head_width: int) -> Cache:
-    """A cache that remembers nothing yet."""
-    nothing = torch.zeros(batch, kv_heads, slots, head_width)
-    nowhere = torch.zeros(batch, slots, dtype=torch.long)
+def empty_cache(
+    batch: int,
+    kv_heads: int,
+    slots: int,
+    head_width: int,
+    *,
+    dtype: torch.dtype | None = None,
+    device: torch.device | None = None,
+) -> Cache:
+    """A cache that remembers nothing yet, in torch's default type and place where none is given."""
+    nothing = torch.zeros(batch, kv_heads, slots, head_width, dtype=dtype, device=device)
+    nowhere = torch.zeros(batch, slots, dtype=torch.long, device=device)
     return Cache(nothing, nothing.clone(), Coordinates(nowhere, nowhere.clone(), nowhere.clone()))

@@ -1,6 +1,6 @@
 """What an attention computes once queries, keys and values are there. A model chooses a kernel by passing it in."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from headwise.attention.masks import View
 
 
+@runtime_checkable
 class Kernel(Protocol):
     """From queries, keys and values to one mixture of values per query; a function, or a module where it has parameters.
 

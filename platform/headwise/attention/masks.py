@@ -8,14 +8,11 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeAlias
 
 from jaxtyping import Bool
 from torch import Tensor
 
 from headwise.attention.coordinates import Coordinates
-
-Predicate: TypeAlias = Callable[[Coordinates, Coordinates], Tensor]
 
 
 @dataclass(frozen=True)
@@ -29,7 +26,7 @@ class Mask:
         name: for people.
     """
 
-    sees: Predicate
+    sees: Callable[[Coordinates, Coordinates], Tensor]
     back: float = math.inf
     ahead: float = math.inf
     name: str = "mask"

@@ -86,8 +86,9 @@ class Attention(nn.Module):
         return self.kernel(query, key, identity, view)
 
     def empty_cache(self, batch: int, slots: int) -> Cache:
-        """A cache of this module's shape that remembers nothing yet."""
-        return empty_cache(batch, self.kv_heads, slots, self.head_width)
+        """A cache of this module's shape, type and device that remembers nothing yet."""
+        weight = self.key_value.weight
+        return empty_cache(batch, self.kv_heads, slots, self.head_width, dtype=weight.dtype, device=weight.device)
 
     def _project(self, tokens: Tensor, source: Tensor, view: View) -> tuple[Tensor, Tensor, Tensor]:
         query = self.query(tokens).unflatten(-1, (self.heads, self.head_width)).transpose(1, 2)

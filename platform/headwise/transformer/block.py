@@ -137,4 +137,5 @@ class Block(nn.Module):
         if self.convolution is not None:
             convolution: DepthwiseConvolution = self.convolution.branch  # type: ignore[assignment]
             back, width = convolution.back, convolution.depthwise.in_channels
-        return State(attention.empty_cache(batch, slots), torch.zeros(batch, back, width))
+        cache = attention.empty_cache(batch, slots)
+        return State(cache, cache.key.new_zeros(batch, back, width))

@@ -1,0 +1,99 @@
+import math
+
+import pytest
+import torch
+
+from headwise.attention import View, rows, same_segment, softmax
+
+HEAD_WIDTH, VALUE_WIDTH = 5, 7
+
+
+def tensors(heads, queries, keys=None, batch=3):
+    keys = queries if keys is None else keys
+    shapes = (heads[0], queries, HEAD_WIDTH), (heads[1], keys, HEAD_WIDTH), (heads[1], keys, VALUE_WIDTH)
+    return [torch.randn(batch, *shape, dtype=torch.double, requires_grad=True) for shape in shapes]
+
+
+def by_formula(case, kernel, query, key, value, visible):
+    shared = query.shape[1] // key.shape[1]
+    answer = []
+    for b, h, q in torch.cartesian_prod(*(torch.arange(size) for size in query.shape[:3])).tolist():
+        seen = visible[b, q].nonzero().squeeze(1)
+        keys, values = key[b, h // shared, seen], value[b, h // shared, seen]
+        nothing = value.new_zeros(value.shape[-1])
+        answer.append(case.formula(kernel, query[b, h, q], keys, values) if len(seen) else nothing)
+    return torch.stack(answer).view(*query.shape[:3], value.shape[-1])
+
+
+def gradients(answer, inputs):
+    probe = torch.linspace(-1, 1, answer.numel(), dtype=answer.dtype).view_as(answer)
+    return torch.autograd.grad((answer * probe).sum(), inputs)
+
+
+def check_formula(case, inputs, view, visible):
+    kernel = case.kernel(HEAD_WIDTH)
+    answer, expected = kernel(*inputs, view), by_formula(case, kernel, *inputs, visible)
+    torch.testing.assert_close(answer, expected, rtol=1e-9, atol=1e-9)
+    for got, wanted in zip(gradients(answer, inputs), gradients(expected, inputs), strict=True):
+        torch.testing.assert_close(got, wanted, rtol=1e-9, atol=1e-9)
+
+
+def test_by_hand():
+    key = torch.tensor([[0.0, 9, 9, 9], [1, 9, 9, 9]]).view(1, 1, 2, 4)
+    query = torch.tensor([2 * math.log(3), 0, 0, 0]).view(1, 1, 1, 4)  # scores 0 and log 3: weights 1/4 and 3/4
+    value = torch.tensor([[1.0], [5.0]]).view(1, 1, 2, 1)
+    view = View(rows(torch.tensor([1]), 1), same_segment, rows(torch.tensor([2]), 2))
+    torch.testing.assert_close(softmax(query, key, value, view), torch.tensor(4.0).view(1, 1, 1, 1))
+
+
+def test_equals_the_formula_on_padded_rows(case, mask, padded, pairs):
+    heads = case.heads[-1]
+    inputs = tensors(heads, padded.position.shape[1])
+    check_formula(case, inputs, View(padded, mask), pairs(mask, padded, padded))
+
+
+def test_equals_the_formula_on_packed_rows(case, apart, packed, pairs):
+    inputs = tensors(case.heads[-1], packed.position.shape[1])
+    check_formula(case, inputs, View(packed, apart), pairs(apart, packed, packed))
+
+
+def test_equals_the_formula_with_any_number_of_heads(case, heads, padded, pairs):
+    inputs = tensors(heads, padded.position.shape[1])
+    check_formula(case, inputs, View(padded, case.strictest), pairs(case.strictest, padded, padded))
+
+
+def test_equals_the_formula_where_queries_look_elsewhere(case, mask, pairs):
+    if not case.elsewhere:
+        pytest.skip("follows tokens that look at themselves only")
+    at, of = rows(torch.tensor([11, 3, 7]), 11), rows(torch.tensor([2, 13, 5]), 13)
+    check_formula(case, tensors(case.heads[-1], 11, 13), View(at, mask, of), pairs(mask, at, of))
+
+
+def test_grouped_equals_repeated_keys(case, heads, padded):
+    query, key, value = tensors(heads, padded.position.shape[1])
+    kernel, view, shared = case.kernel(HEAD_WIDTH), View(padded, case.strictest), heads[0] // heads[1]
+    repeated = kernel(query, key.repeat_interleave(shared, 1), value.repeat_interleave(shared, 1), view)
+    torch.testing.assert_close(kernel(query, key, value, view), repeated)
+
+
+def test_a_query_that_sees_nothing_gets_zeros_and_finite_gradients(case, heads):
+    at = rows(torch.tensor([13, 2, 0]), 13)
+    inputs = tensors(heads, 13)
+    answer = case.kernel(HEAD_WIDTH)(*inputs, View(at, case.strictest))
+    assert answer[1, :, 2:].abs().max() == 0
+    assert answer[2].abs().max() == 0
+    query, key, value = gradients(answer, inputs)
+    assert all(gradient.isfinite().all() for gradient in (query, key, value))
+    assert all(gradient[2].abs().max() == 0 for gradient in (query, key, value))
+
+
+def test_weights_are_the_answer_to_the_identity(case, mask, padded, pairs):
+    query, key, value = tensors(case.heads[-1], padded.position.shape[1])
+    kernel, view, visible = case.kernel(HEAD_WIDTH), View(padded, mask), pairs(mask, padded, padded)[:, None]
+    identity = torch.eye(key.shape[2], dtype=torch.double).expand(*key.shape[:2], -1, -1)
+    weights = kernel(query, key, identity, view)
+    torch.testing.assert_close(weights.sum(-1), visible.any(-1).double().expand(weights.shape[:3]))
+    assert (weights * ~visible).abs().max() == 0
+    assert weights.min() >= 0
+    shared = query.shape[1] // key.shape[1]
+    torch.testing.assert_close(kernel(query, key, value, view), weights @ value.repeat_interleave(shared, 1))
