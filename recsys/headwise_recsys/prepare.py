@@ -46,11 +46,17 @@ def prepare(path: Path, folder: Path, *, min_count: int = 5, columns: Columns = 
     mark = sha256((fingerprint(files) + json.dumps(options, sort_keys=True)).encode()).hexdigest()
     name = _name(files[0])
     target = folder / f"{name}-{mark[:12]}"
-    try:
-        return load(target)
-    except InputError:  # not prepared yet, or damaged since
+    if not _is_whole(target):
         save(_interactions(read(path, columns), files[0], name, mark, min_count), target)
     return load(target)
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        load(folder)
+    except InputError:  # not prepared yet, or damaged since
+        return False
+    return True
 
 
 def _interactions(events: Events, file: Path, name: str, mark: str, min_count: int) -> Interactions:
