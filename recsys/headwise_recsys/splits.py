@@ -87,7 +87,7 @@ def temporal(data: Interactions, quantile: float = 0.9) -> Split:
     after the cut and two events or more asks once: for the last event, given all before it, those after the cut too (a
     service would have seen them; only the weights have not). So a user who first came after the cut asks as well, and a
     target that nobody had seen before the cut stays in and counts: both happen to a service. On MovieLens 1M with
-    min_count 5 that makes 1,209 test queries, as in Gusak et al., "Time to Split" (2025).
+    min_count 5 that makes 1,209 test queries, the number behind Gusak et al., "Time to Split" (2025, targets "last").
 
     Validation is the same once more inside the training period: a second cut at the same quantile of the events up to
     the first cut, and each user's last event between the two. The training ends at the second cut.
