@@ -38,7 +38,7 @@ class Batch(NamedTuple):
 class Drawn(NamedTuple):
     """An utterance and how it is to be heard this time."""
 
-    index: int
+    utterance: int
     speed: float
     seed: int
 
@@ -84,7 +84,7 @@ class BatchOrder(Sampler[list[Drawn]]):
         for batch in rng.permutation(len(batches)):
             rows = batches[batch]
             drawn = zip(self.indices[rows].tolist(), speeds[rows].tolist(), seeds[rows].tolist(), strict=True)
-            yield [Drawn(*utterance) for utterance in drawn]
+            yield [Drawn(*one) for one in drawn]
 
 
 def _cut(order: NDArray[np.int64], durations: NDArray[np.float64], count: int) -> list[NDArray[np.int64]]:
@@ -102,8 +102,8 @@ class Spoken(Dataset[Batch]):
         self.tokens = [torch.tensor(vocabulary.encode(text)) for text in data.texts]
 
     def __getitem__(self, batch: list[Drawn]) -> Batch:
-        waveforms = [change_speed(torch.from_numpy(self.data.waveform(u.index)), u.speed) for u in batch]
-        tokens = [self.tokens[u.index] for u in batch]
+        waveforms = [change_speed(torch.from_numpy(self.data.waveform(u.utterance)), u.speed) for u in batch]
+        tokens = [self.tokens[u.utterance] for u in batch]
         return Batch(
             torch.nn.utils.rnn.pad_sequence(waveforms, batch_first=True),
             torch.tensor([len(waveform) for waveform in waveforms]),

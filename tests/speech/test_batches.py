@@ -54,12 +54,12 @@ def test_every_utterance_once_in_as_many_batches_as_promised(data: Utterances) -
     for number in range(7):
         batches = epoch(drawn, number)
         assert len(batches) == len(drawn)
-        assert sorted(u.index for batch in batches for u in batch) == list(range(31))
+        assert sorted(u.utterance for batch in batches for u in batch) == list(range(31))
 
 
 def test_batches_are_even_in_seconds(data: Utterances) -> None:
     for batch in epoch(order(data), 1):
-        assert abs(sum(data.durations[u.index] / u.speed for u in batch) - 2.3) < 1.3
+        assert abs(sum(data.durations[u.utterance] / u.speed for u in batch) - 2.3) < 1.3
 
 
 def test_evenly_by_hand() -> None:
@@ -68,7 +68,7 @@ def test_evenly_by_hand() -> None:
     )
     # Seconds 4 1 1 2 2: sorted 1 1 2 2 4, whose middles lie at 0.5 1.5 3 5 8 of 10; two batches part at 5.
     batches = evenly(data, np.arange(5), seconds=5)
-    assert [[u.index for u in batch] for batch in batches] == [[1, 2, 3], [4, 0]]
+    assert [[u.utterance for u in batch] for batch in batches] == [[1, 2, 3], [4, 0]]
 
 
 def test_what_a_batch_holds(data: Utterances, vocabulary: Vocabulary) -> None:
