@@ -146,6 +146,17 @@ class Recommender:
         query, unknown = self._encode(request)
         return self._decode(self._rank([query])[0] if query else None, unknown)
 
+    def recommend_many(self, histories: Sequence[Sequence[Id]], k: int = 10) -> list[list[Id]]:
+        """The k best next items of many histories at once, as ids alone; an empty history gets none."""
+        queries = [self._query(self._known(history), k) for history in histories]
+        rankings = iter(self._rank([query for query in queries if query.history]))
+        answers = [next(rankings)[0].tolist() if query.history else [] for query in queries]
+        return [[self._ids[item - 1] for item in answer if item] for answer in answers]
+
+    def knows(self, ids: Sequence[Id]) -> list[bool]:
+        """Which of these ids are in the catalogue."""
+        return [own in self._numbers for own in ids]
+
     def own_id(self, text: str) -> Id:
         """The id that a person means by a word on the command line: as text if the model knows it so, else as a number."""
         if text not in self._numbers and text.removeprefix("-").isdecimal():

@@ -27,7 +27,8 @@ from headwise.serving.telemetry import Metrics, Telemetry
 
 # The pages bring their own style and script and ask nobody but this server.
 PAGE_POLICY = (
-    "default-src 'none'; connect-src 'self'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+    "default-src 'none'; connect-src 'self'; img-src data:; media-src blob:; "
+    "style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 )
 DESCRIPTION = "Next-item recommendations and speech recognition. Every error is an RFC 9457 problem document."
 
