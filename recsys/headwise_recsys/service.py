@@ -147,11 +147,22 @@ class Recommender:
         return self._decode(self._rank([query])[0] if query else None, unknown)
 
     def recommend_many(self, histories: Sequence[Sequence[Id]], k: int = 10) -> list[list[Id]]:
-        """The k best next items of many histories at once, as ids alone; an empty history gets none."""
+        """The k best next items of many histories, ids alone; for evaluation.
+
+        Ids that the model does not know are passed over; a history without one that it knows gets no items.
+
+        Raises:
+            InputError: k is out of bounds.
+        """
+        self._check_k(k)
         queries = [self._query(self._known(history), k) for history in histories]
-        rankings = iter(self._rank([query for query in queries if query.history]))
-        answers = [next(rankings)[0].tolist() if query.history else [] for query in queries]
-        return [[self._ids[item - 1] for item in answer if item] for answer in answers]
+        answers: list[list[Id]] = [[] for _ in histories]
+        asked = sorted((n for n, query in enumerate(queries) if query.history), key=lambda n: len(queries[n].history))
+        for start in range(0, len(asked), MAX_BATCH):
+            batch = asked[start : start + MAX_BATCH]
+            for n, (items, _) in zip(batch, self._rank([queries[n] for n in batch]), strict=True):
+                answers[n] = [self._ids[item - 1] for item in items.tolist() if item]
+        return answers
 
     def knows(self, ids: Sequence[Id]) -> list[bool]:
         """Which of these ids are in the catalogue."""
@@ -190,8 +201,7 @@ class Recommender:
         if not request.history:
             raise InputError("history is empty; give at least one item")
         k = min(USUAL_K, self.max_k) if request.k is None else request.k
-        if not 1 <= k <= self.max_k:
-            raise InputError(f"k is {k}; this model recommends 1 to {self.max_k} items")
+        self._check_k(k)
         given = [*request.history, *request.exclude, *(request.allow or [])]
         unknown = [own for own in dict.fromkeys(given) if own not in self._numbers]
         if unknown and request.on_unknown == "error":
@@ -202,8 +212,16 @@ class Recommender:
         allow = self._known(request.allow or [])
         if request.allow is not None and not allow:
             return None, unknown
+        return self._query(history, k, self._known(request.exclude), allow), unknown
+
+    def _query(self, history: list[int], k: int, exclude: Sequence[int] = (), allow: Sequence[int] = ()) -> Query:
+        # What the graph does not read of the history it must still not recommend.
         older, recent = history[: -self.window], history[-self.window :]
-        return Query(recent, k, older + self._known(request.exclude), allow), unknown
+        return Query(recent, k, [*older, *exclude], allow)
+
+    def _check_k(self, k: int) -> None:
+        if not 1 <= k <= self.max_k:
+            raise InputError(f"k is {k}; this model recommends 1 to {self.max_k} items")
 
     def _known(self, given: Sequence[Id]) -> list[int]:
         return [self._numbers[own] for own in given if own in self._numbers]

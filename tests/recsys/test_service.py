@@ -183,6 +183,16 @@ def test_the_plain_call_answers_as_the_server_does(recommender: Recommender) -> 
         recommender.recommend([103, 5])
 
 
+def test_many_histories_at_once_are_answered_as_one_by_one(recommender: Recommender) -> None:
+    histories = [[*ITEMS[n % 11 :], *ITEMS[: n % 11]][: n % 8] for n in range(71)]
+    one_by_one = [[item.id for item in recommender.recommend(each, 3).items] if each else [] for each in histories]
+    assert recommender.recommend_many(histories, 3) == one_by_one
+    assert recommender.recommend_many([["x", 103]], 2) == [[107, 109]]
+    assert recommender.knows([103, "x", 5]) == [True, False, False]
+    with pytest.raises(InputError, match="k is 8"):
+        recommender.recommend_many([], 8)
+
+
 def test_words_of_the_command_line_become_ids(recommender: Recommender) -> None:
     assert recommender.own_id("103") == 103
     assert recommender.own_id("-3") == -3
