@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import hypothesis
 import numpy as np
 import onnx
 import pytest
-from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 from onnx import TensorProto, helper, numpy_helper
 
@@ -30,8 +30,10 @@ CHECKER = """beartype.beartype(conf=beartype.BeartypeConf(
 install_import_hook(("headwise.attention", "headwise.transformer"), CHECKER)
 
 # The same examples everywhere, and no clock: a busy machine is not a failure.
-settings.register_profile("headwise", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("headwise")
+hypothesis.settings.register_profile(
+    "headwise", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("headwise")
 
 WINDOW, MAX_K = 5, 7
 ITEMS = [101, 103, 107, 109, 113, 127, 131, 137, 139, 149, 151]  # own ids of items 1..11

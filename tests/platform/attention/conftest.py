@@ -41,8 +41,12 @@ class Case:
     elsewhere: bool = True
 
     @property
+    def rules(self) -> list[Mask]:
+        return [MASKS[name] for name in self.masks]
+
+    @property
     def strictest(self) -> Mask:
-        return MASKS[self.masks[-1]]
+        return self.rules[-1]
 
 
 def softmax_formula(kernel: Kernel, query: Tensor, keys: Tensor, values: Tensor) -> Tensor:

@@ -1,0 +1,88 @@
+"""ONNX Runtime equals torch, also at sizes that the export has not seen. One graph asks all masks: an export takes seconds."""
+
+import pytest
+import torch
+from torch import nn
+
+from headwise.attention import Attention, Cache, Coordinates, Rotary, View, chunk, rows, same_segment
+
+HEAD_WIDTH = 26
+SIZES = [(1, 1), (1, 2), (2, 3), (3, 11), (7, 5)]  # batch, time; of chunks of 3: less, one, several and a rest
+CACHE = "key", "value", "position", "segment", "time"
+
+
+def attention(case, heads, kv_heads):
+    kernel, rotary = case.kernel(HEAD_WIDTH), Rotary(HEAD_WIDTH)
+    return Attention(heads * HEAD_WIDTH, heads, kv_heads=kv_heads, kernel=kernel, rotary=rotary)
+
+
+class Offline(nn.Module):
+    """Grouped-query attention through every mask, then multi-head attention through the last."""
+
+    def __init__(self, case):
+        super().__init__()
+        self.grouped, self.many, self.masks = attention(case, 6, 2), attention(case, 3, 3), case.rules
+
+    def forward(self, tokens, lengths):
+        at = rows(lengths, tokens.shape[1])
+        grouped = [self.grouped(tokens, View(at, mask)) for mask in self.masks]
+        return [*grouped, self.many(tokens.chunk(2, -1)[0], View(at, self.masks[-1]))]
+
+
+class Step(nn.Module):
+    """The cached step: the caches are inputs and outputs."""
+
+    def __init__(self, case, mask):
+        super().__init__()
+        self.attention, self.mask = attention(case, 6, 2), mask
+
+    def forward(self, tokens, lengths, start, key, value, position, segment, time):
+        at = rows(lengths, tokens.shape[1])
+        at = at._replace(position=at.position + start[:, None])
+        cache = Cache(key, value, Coordinates(position, segment, time))
+        answer, cache = self.attention.step(tokens, at, self.mask, cache)
+        return answer, cache.key, cache.value, *cache.at
+
+
+def example(batch, time):
+    lengths = torch.tensor([time, max(time - 2, 1), 0, 1, time, time, 0][:batch])
+    return torch.randn(batch, time, 156), lengths
+
+
+def test_all_at_once(case, through_onnx):
+    module = Offline(case)
+    dynamic = {"tokens": ("batch", "time"), "lengths": ("batch",)}
+    run = through_onnx(module, dict(zip(dynamic, example(5, 7), strict=True)), dynamic)
+    for batch, time in SIZES:
+        inputs = example(batch, time)
+        answers, expected = run(*inputs), module(*inputs)
+        for mask, got, wanted in zip([*case.rules, "multi-head"], answers, expected, strict=True):
+            message = f"{mask} at {batch} x {time}: {{}}".format
+            torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-5, msg=message)
+
+
+def test_step_by_step(case, through_onnx):
+    if not case.elsewhere:
+        pytest.skip("keeps another state than a cache")
+    slots, mask = 5, chunk(3, left=5)
+    module = Step(case, mask)
+    cache = module.attention.empty_cache(7, slots)
+    tokens, start = torch.randn(7, 4, 156), torch.arange(7)
+    inputs = tokens, torch.full((7,), 4), start, cache.key, cache.value, *cache.at
+    dynamic = {"tokens": ("batch", "time"), "lengths": ("batch",), "start": ("batch",)}
+    dynamic |= dict.fromkeys(CACHE, ("batch",))
+    run = through_onnx(module, dict(zip(dynamic, inputs, strict=True)), dynamic)
+
+    for lengths in [(11,), (13, 8, 1)]:
+        batch, time = len(lengths), max(lengths)
+        tokens, at = torch.randn(batch, time, 156), rows(torch.tensor(lengths), time)
+        cache, answers = module.attention.empty_cache(batch, slots), []
+        state = [cache.key, cache.value, *cache.at]
+        for begin in range(0, time, 3):
+            now = tokens[:, begin : begin + 3]
+            left = (torch.tensor(lengths) - begin).clamp(0, now.shape[1])
+            answer, *state = run(now, left, torch.full((batch,), begin), *state)
+            answers.append(answer)
+        real = at.segment > 0
+        expected = module.attention(tokens, View(at, mask & same_segment))
+        torch.testing.assert_close(torch.cat(answers, 1)[real], expected[real], rtol=1e-5, atol=1e-5)
