@@ -84,7 +84,7 @@ def recommender_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """After item n the next ones follow in the order of the catalogue: n+1 scores 1, n+2 scores 1/2, n+3 scores 1/3 ..."""
     folder = tmp_path_factory.mktemp("models") / "recommender"
     settings = {"window": WINDOW, "max_k": MAX_K}
-    card = ModelCard("recommender", "circle", settings, {"run_id": "r1"}, {"ndcg@10": 0.5}, {"scores": 0.0})
+    card = ModelCard("recommender", "circle", settings, {"run": "r1"}, {"ndcg@10": 0.5}, {"scores": 0.0})
     with writing(folder, card) as draft:
         onnx.save(recommender_graph(), draft / "recommender.onnx")
         (draft / "items.json").write_text(json.dumps(ITEMS))
@@ -97,7 +97,7 @@ def recogniser_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Hears one token in every tenth of a second, by its loudness (see LEVELS)."""
     folder = tmp_path_factory.mktemp("models") / "recogniser"
     settings = {"sample_rate": 16000, "decoder": "greedy"}
-    card = ModelCard("recogniser", "loudness", settings, {"run_id": "r2"}, {"wer": 0.25}, {"log_probs": 0.0})
+    card = ModelCard("recogniser", "loudness", settings, {"run": "r2"}, {"wer": 0.25}, {"log_probs": 0.0})
     with writing(folder, card) as draft:
         onnx.save(recogniser_graph(), draft / "recogniser.onnx")
         (draft / "vocabulary.json").write_text(json.dumps({"tokens": list(LEVELS)}))

@@ -147,13 +147,14 @@ class Recommender:
         return self._decode(self._rank([query])[0] if query else None, unknown)
 
     def recommend_many(self, histories: Sequence[Sequence[Id]], k: int = 10) -> list[list[Id]]:
-        """The k best next items of many histories, ids alone; for evaluation.
+        """The k best next items of many histories, ids alone, or all there are in a smaller catalogue; for evaluation.
 
         Ids that the model does not know are passed over; a history without one that it knows gets no items.
 
         Raises:
             InputError: k is out of bounds.
         """
+        k = min(k, len(self._ids))
         self._check_k(k)
         queries = [self._query(self._known(history), k) for history in histories]
         answers: list[list[Id]] = [[] for _ in histories]

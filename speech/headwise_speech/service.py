@@ -110,6 +110,11 @@ class Recogniser:
         waveform = self._waveform(source, name)
         return self._transcription(waveform, self._listen([waveform])[0])
 
+    def hear(self, waveform: Waveform) -> str:
+        """The words in a waveform of 16 kHz within -1..1."""
+        text: str = self._decode(self._listen([waveform])[0]).text
+        return text
+
     @property
     def endpoints(self) -> list[Endpoint]:
         """`POST /v1/audio/transcriptions`."""
@@ -159,7 +164,7 @@ class Recogniser:
             label = name or (source if isinstance(source, Path) else "the recording")
             detail = f"{label}: lasts {seconds:.1f} s, at most {self.max_seconds:g} s are accepted; cut it into pieces"
             raise Refusal(413, detail, max_seconds=self.max_seconds)
-        return audio.decode(source, name=name, max_seconds=self.max_seconds)
+        return audio.decode(source, name=name, max_seconds=None if math.isinf(self.max_seconds) else self.max_seconds)
 
     def _listen(self, waveforms: Sequence[Waveform]) -> list[LogProbs]:
         batch = np.zeros((len(waveforms), max(SHORTEST, *map(len, waveforms))), np.float32)
@@ -186,7 +191,7 @@ def load(
         name: what clients call it.
         version: its version in the registry.
         threads: for one run of the graph.
-        max_seconds: the longest recording to accept.
+        max_seconds: the longest recording to accept; infinite for no limit.
 
     Raises:
         NotFound: there is no model folder.

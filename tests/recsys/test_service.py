@@ -191,6 +191,8 @@ def test_many_histories_at_once_are_answered_as_one_by_one(recommender: Recommen
     assert recommender.knows([103, "x", 5]) == [True, False, False]
     with pytest.raises(InputError, match="k is 8"):
         recommender.recommend_many([], 8)
+    with pytest.raises(InputError, match="k is 11"):
+        recommender.recommend_many([], 20)  # all 11 items, still more than the graph gives
 
 
 def test_words_of_the_command_line_become_ids(recommender: Recommender) -> None:

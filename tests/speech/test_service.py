@@ -155,6 +155,12 @@ def test_the_plain_call_takes_a_file_or_its_bytes(recogniser: Recogniser, tmp_pa
         recogniser.transcribe(recording("A" * 31))
 
 
+def test_a_waveform_is_heard_without_any_limit(recogniser_folder: Path) -> None:
+    patient = load(recogniser_folder, max_seconds=float("inf"))
+    assert patient.hear(np.full(3 * BLOCK, LOUDNESS["B"], np.float32)) == "B"
+    assert patient.transcribe(recording("A" * 700)).duration == 70
+
+
 def test_a_closed_list_of_words(recogniser_folder: Path, tmp_path: Path) -> None:
     pairs = {"counts": {"AB": 3, "CA": 1, "": 2}, "pairs": {"": {"AB": 2}, "AB": {"CA": 1}}}
     for name, extra in (("plain", {}), ("pairs", {"pairs.json": pairs})):

@@ -47,7 +47,7 @@ class Metrics:
 
     def watch(self, service: Service) -> None:
         """Adds one service's model, its batches and its queue."""
-        run = str(service.card.provenance.get("run_id", ""))
+        run = str(service.card.provenance.get("run", ""))
         self._models.labels(service.name, service.kind, service.version or "", service.card.name, run).set(1)
         self._depth.labels(service.name).set_function(lambda: service.batcher.depth)
         service.batcher.observe = self._batch.labels(service.name).observe

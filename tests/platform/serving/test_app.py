@@ -41,7 +41,7 @@ class Echo:
     path: str = "/v1/echo"
     max_requests: int = 13
     card: ModelCard = field(
-        default_factory=lambda: ModelCard("echo", "words", {"window": 5}, {"run_id": "r7"}, {"bad": float("nan")}, {})
+        default_factory=lambda: ModelCard("echo", "words", {"window": 5}, {"run": "r7"}, {"bad": float("nan")}, {})
     )
     batcher: Batcher[str, str] = field(default_factory=lambda: Batcher(echo, max_batch=2))
 
