@@ -66,6 +66,9 @@ def _quickstart(options: argparse.Namespace) -> Mapping[str, Any]:
 def _train(options: argparse.Namespace) -> Mapping[str, Any] | None:
     from headwise_pipelines.training import train
 
+    if options.product is None or options.preset is None:
+        _explain_train(options)
+        return None
     return train(
         options.product,
         options.preset,
@@ -74,13 +77,26 @@ def _train(options: argparse.Namespace) -> Mapping[str, Any] | None:
         name=options.name,
         work=WORK,
         again=options.from_run,
+        quiet=options.json,
     )
+
+
+def _explain_train(options: argparse.Namespace) -> None:
+    from headwise_pipelines.training import NAMES, presets_of
+
+    options.parser.print_help()
+    for product in NAMES:
+        print(f"\npresets of {product}:")
+        for name, preset in presets_of(product).items():
+            print(f"  {name:10} {preset.__doc__.splitlines()[0]}")
+    if not {"-h", "--help"} & set(options.rest):
+        raise InputError("train what? name a product and one of its presets")
 
 
 def _evaluate(options: argparse.Namespace) -> Mapping[str, Any]:
     from headwise_pipelines.evaluation import evaluate
 
-    return evaluate(options.model, options.data, split=options.split, work=WORK)
+    return evaluate(options.model, options.data, split=options.split, work=WORK, quiet=options.json)
 
 
 def _export(options: argparse.Namespace) -> Mapping[str, Any]:
@@ -146,12 +162,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     quick.add_argument("--port", type=int, default=0, help="of the server that is asked; 0 takes a free one")
 
-    train = command("train", _train, "One run, from raw data to a registered ONNX model.", add_help=False)
-    train.add_argument("product", choices=("recsys", "speech"), help="what to train")
-    train.add_argument("preset", help="the run to start from; a wrong name lists those there are")
-    train.add_argument("--data", type=Path, help="a file or folder of raw data")
+    train = command(
+        "train",
+        _train,
+        "One run, from raw data to a registered ONNX model.",
+        add_help=False,
+        allow_abbrev=False,
+        usage="headwise train recsys|speech PRESET --data PATH [--name NAME] [--from-run ID] [--json] [--model.width N ...]",
+        epilog="With a product and a preset, --help lists every value that can be changed.",
+    )
+    train.add_argument("product", choices=("recsys", "speech"), nargs="?", help="what to train")
+    train.add_argument("preset", nargs="?", help="the run to start from")
+    train.add_argument("--data", type=Path, metavar="PATH", help="a file or folder of raw data")
     train.add_argument("--name", help="registered name (default: recommender or recogniser)")
     train.add_argument("--from-run", metavar="ID", help="repeat the configuration of an earlier run")
+    train.set_defaults(parser=train)
 
     evaluate = command("evaluate", _evaluate, "A model's figures on a data set's test part.")
     _add_model(evaluate)

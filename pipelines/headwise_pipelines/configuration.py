@@ -12,7 +12,9 @@ from headwise.errors import InputError
 Config = TypeVar("Config")
 
 
-def configure(preset: Callable[[], Config], flags: Sequence[str], *, command: str, again: Mapping[str, Any] | None) -> Config:
+def configure(
+    preset: Callable[[], Config], flags: Sequence[str], *, command: str, again: Mapping[str, Any] | None
+) -> Config:
     """The configuration of a preset with flags on top, such as `--model.width 128` or `--config run.yaml`.
 
     Args:

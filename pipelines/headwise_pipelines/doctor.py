@@ -73,7 +73,9 @@ def _pairs() -> Iterator[Finding]:
     try:
         torch = import_module("torch")
     except (ImportError, OSError) as error:
-        yield Finding("torch works", "no", f"it cannot be imported ({error}); install headwise again in a new environment")
+        yield Finding(
+            "torch works", "no", f"it cannot be imported ({error}); install headwise again in a new environment"
+        )
         return
     device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none: training uses the processors"
     yield Finding("GPU", device)

@@ -26,6 +26,10 @@ def ui(*, host: str, port: int) -> None:
         raise InputError("MLflow is not installed; add it with: pip install 'headwise[track]'")
     if store == STORE and not Path("mlflow.db").is_file():
         raise NotFound("there is no mlflow.db here; train something first, or go to the folder in which you did")
-    print(f"MLflow's pages: http://{host}:{port}  (the first start takes some 15 s; Ctrl-C stops)", file=sys.stderr, flush=True)
+    print(
+        f"MLflow's pages: http://{host}:{port}  (the first start takes some 15 s; Ctrl-C stops)",
+        file=sys.stderr,
+        flush=True,
+    )
     options = ["--backend-store-uri", store, "--host", host, "--port", str(port), "--workers", "1"]
     os.execve(sys.executable, [sys.executable, "-m", "mlflow", "server", *options], {**os.environ, **QUICK})

@@ -1,8 +1,10 @@
 """How good the recommender is, beside what costs nothing to build."""
 
 from collections.abc import Mapping
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from headwise.errors import InputError
 from headwise_recsys.baselines import EASE, ItemKNN, Markov, Popularity
@@ -10,17 +12,25 @@ from headwise_recsys.interactions import Interactions
 from headwise_recsys.metrics import Scorer, evaluate
 from headwise_recsys.splits import Split, leave_one_out, temporal
 
+Metrics = Mapping[str, float]
+
+
+class Baseline(Protocol):
+    """What costs nothing to build."""
+
+    def fit(self, data: Interactions, stops: NDArray[np.int64]) -> Scorer:
+        """Learn from the events before each user's stop."""
+
+
 SPLITS = {"leave-one-out": leave_one_out, "temporal": temporal}
-BASELINES = {
+BASELINES: Mapping[str, Baseline] = {
     "popularity": Popularity(),
-    "recent popularity": Popularity(half_life=30),
+    "recent popularity": Popularity(half_life=1),
     "Markov": Markov(),
     "item-kNN": ItemKNN(),
     "EASE": EASE(),
 }
 DENSE = 20_000  # items above which EASE, whose model is items x items numbers, is left out
-
-Metrics = Mapping[str, float]
 
 
 def test_metrics(scorer: Scorer, data: Interactions, split: Split) -> dict[str, float]:
@@ -44,9 +54,3 @@ def other_split(data: Interactions, split: Split) -> Split | None:
         return SPLITS[name](data)
     except InputError:
         return None
-
-
-def longest_typical_user(split: Split, window: int) -> int:
-    """A validation query with enough history to look at: the first with at least `window` items, else the longest."""
-    lengths = split.valid.stops - split.valid.starts
-    return int(np.argmax(np.minimum(lengths, window)))

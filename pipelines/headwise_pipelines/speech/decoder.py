@@ -51,7 +51,7 @@ class Decoder:
             for name, table in tables.items():
                 (folder / name).write_text(json.dumps(table, ensure_ascii=False) + "\n", encoding="utf-8")
 
-    def _beam(self) -> dict[str, float]:
+    def _beam(self) -> dict[str, Any]:
         return {"width": self.settings.width, "weight": self.settings.weight, "bonus": self.settings.bonus}
 
     def _words(self) -> list[str]:

@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from headwise.export import Arrays, Runner, prove, write
+from headwise.export import Arrays, Graph, Runner, prove, write
 from headwise.model_folder import ModelCard, writing
 from headwise_pipelines.speech.decoder import Decoder
 from headwise_speech.batches import Spoken, evenly
-from headwise_speech.graph import recogniser_graph
+from headwise_speech.graph import INPUTS, OUTPUTS, RecogniserGraph, dynamic_shapes, example
 from headwise_speech.model import Recogniser
 from headwise_speech.utterances import Utterances
 
@@ -35,7 +35,7 @@ def export(model: Recogniser, data: Utterances, decoder: Decoder, target: Path, 
     Raises:
         ParityError: the graph would hear something else than the model.
     """
-    graph = recogniser_graph(model)
+    graph = Graph(RecogniserGraph(model), dict(zip(INPUTS, example(), strict=True)), OUTPUTS, dynamic_shapes())
     decode = decoder.build()
 
     def changed(want: Arrays, got: Arrays) -> int:

@@ -1,0 +1,114 @@
+"""From events to a registered recommender."""
+
+import torch
+
+from headwise.tracking.describe import DataFacts
+from headwise.tracking.figures import attention_map
+from headwise.training.fit import fit
+from headwise_pipelines.launch import Launched, Order, Outcome, curves, launch, load_best, say
+from headwise_pipelines.recsys.export import export, settings
+from headwise_pipelines.recsys.presets import RecsysConfig
+from headwise_pipelines.recsys.report import SPLITS, baselines, other_split, test_metrics
+from headwise_recsys.batches import InteractionBatches, ask
+from headwise_recsys.interactions import Interactions
+from headwise_recsys.model import SASRec, sasrec
+from headwise_recsys.prepare import prepare
+from headwise_recsys.splits import Split
+from headwise_recsys.task import ModelScorer, RecommenderTask
+
+MONITOR = "valid/ndcg_10"
+SHOWN = 20  # items of history on an attention map
+
+
+def train(order: Order, config: RecsysConfig) -> Outcome:
+    """One run of the recommender, from raw events to a registered model."""
+    data = prepare(order.data, order.work / "data", min_count=config.min_count)
+    split = SPLITS[config.split](data)
+    say(
+        f"{data.name}: {data.users:,} users, {data.item_count:,} items, {data.events:,} events; {split.name}, {len(split.test):,} test users"
+    )
+    with launch(order, facts(data)) as launched:
+        torch.manual_seed(config.fit.seed)
+        model = build(config, data)
+        fitted = fit(
+            RecommenderTask(model, data, config.optimizer),
+            InteractionBatches(data, split, window=config.model.window, tokens=config.tokens, seed=config.fit.seed),
+            settings=config.fit,
+            folder=launched.folder.path,
+            monitor=MONITOR,
+            mode="max",
+            tracker=launched.run,
+        )
+        load_best(model, fitted)
+        launched.run.figure("learning curves", curves(fitted, [MONITOR, "valid/hr_10"], order.preset))
+        _draw_attention(launched, model, data, split)
+        say("test: the model and its baselines")
+        metrics = test_metrics(ModelScorer(model), data, split)
+        beside = baselines(data, split)
+        target = launched.folder.path / "model"
+        card = export(model, data, split.valid, target, launched.card("recommender", settings(model), metrics))
+        _report_other_split(launched, data, split)
+        example = {name: value.numpy() for name, value in _example(data, split, model).items()}
+        return launched.finish(fitted, card, target, example, baselines=beside, metric="ndcg_10", mode="max")
+
+
+def build(config: RecsysConfig, data: Interactions) -> SASRec:
+    """The model of a configuration, with new weights."""
+    model = config.model
+    return sasrec(
+        data.item_count,
+        window=model.window,
+        width=model.width,
+        blocks=model.blocks,
+        heads=model.heads,
+        hidden=model.hidden or None,
+        rotary=model.rotary,
+        gated=model.gated,
+        swiglu=model.swiglu,
+        dropout=model.dropout,
+    )
+
+
+def facts(data: Interactions) -> DataFacts:
+    """The data as a tracker describes it."""
+    schema = {"user": "string", "item": "string"} | ({"timestamp": "long"} if data.times is not None else {})
+    profile = {"users": data.users, "items": data.item_count, "events": data.events, "min_count": data.min_count}
+    return DataFacts(data.name, data.fingerprint, data.source, schema, profile)
+
+
+def _draw_attention(launched: Launched, model: SASRec, data: Interactions, split: Split) -> None:
+    longest = int((split.valid.stops - split.valid.starts).clip(max=SHOWN).argmax())
+    asked = ask(data.items, split.valid[slice(longest, longest + 1)], min(SHOWN, model.window))
+    with torch.inference_mode():
+        weights = model.attention_weights(asked.history, asked.lengths)[-1][0].numpy()
+    names = [_label(data, item) for item in asked.history[0].tolist()]
+    user = data.user_ids[int((data.offsets <= split.valid.starts[longest]).sum()) - 1]
+    title = f"last block, the last {len(names)} items of user {user}"
+    launched.run.figure("attention", attention_map(weights, queries=names, keys=names, title=title))
+
+
+def _label(data: Interactions, item: int) -> str:
+    title = data.titles[item - 1] if data.titles is not None else None
+    return title or str(data.item_ids[item - 1])
+
+
+def _report_other_split(launched: Launched, data: Interactions, split: Split) -> None:
+    # The model of this run has seen what the other split asks for, so there only the baselines can be told.
+    other = other_split(data, split)
+    if other is None:
+        say(f"{data.name} has no times: the baselines of the temporal split are left out")
+        return
+    for name, values in baselines(data, other).items():
+        launched.run.metrics({f"{other.name}/baseline/{name}/{key}": value for key, value in values.items()}, step=0)
+
+
+def _example(data: Interactions, split: Split, model: SASRec) -> dict[str, torch.Tensor]:
+    asked = ask(data.items, split.valid[:1], model.window)
+    nothing = torch.zeros(1, 1, dtype=torch.long)
+    return {
+        "history": asked.history,
+        "lengths": asked.lengths,
+        "k": torch.tensor(min(10, model.items)),
+        "exclude": nothing,
+        "allow": nothing,
+    }
