@@ -11,7 +11,7 @@ BIN    := $(VENV)/bin
 TORCH  ?= $(or $(patsubst $(VENV)/installed-%,%,$(firstword $(wildcard $(VENV)/installed-*))),locked)
 STAMP  := $(VENV)/installed-$(TORCH)
 PINS   := requirements/train.txt
-UV     := $(BIN)/uv pip install --quiet --python $(BIN)/python
+UV     := $(BIN)/uv pip install $(shell test -t 2 || echo --quiet) --python $(BIN)/python
 BUILDS := torch==|torchaudio==|triton==|nvidia-|cuda-
 EXTRA   = import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["$(1)"], sep="\n")
 COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
@@ -57,7 +57,7 @@ ifeq ($(TORCH),locked)
 else # a build that is not on the usual registry has other hashes: its version stays locked, and all the rest whole
 	@awk '/^[a-z]/ {build = /^($(BUILDS))/} !build' $(PINS) > $(VENV)/rest.txt
 	$(UV) --require-hashes --no-deps --requirement $(VENV)/rest.txt
-	$(UV) --torch-backend $(TORCH) $$(grep -oE '^torch(audio)?==[^ ]+' $(PINS))
+	$(UV) --torch-backend $(TORCH) --reinstall-package torch --reinstall-package torchaudio $$(grep -oE '^torch(audio)?==[^ ]+' $(PINS))
 endif
 	$(UV) --no-deps --no-build-isolation --editable .
 	@rm -f $(VENV)/installed-* && touch $@
