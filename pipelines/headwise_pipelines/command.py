@@ -60,7 +60,7 @@ def _fail(error: object, code: int) -> int:
 def _quickstart(options: argparse.Namespace) -> Mapping[str, Any]:
     from headwise_pipelines.quickstart import quickstart
 
-    return quickstart(options.folder, port=options.port)
+    return quickstart(options.folder, work=WORK, port=options.port)
 
 
 def _train(options: argparse.Namespace) -> Mapping[str, Any] | None:
@@ -158,7 +158,7 @@ def _parser() -> argparse.ArgumentParser:
         "quickstart", _quickstart, "The whole job on generated data: prepare, train, track, export, serve, ask."
     )
     quick.add_argument(
-        "--folder", type=Path, default=Path("quickstart"), help="where everything is kept (default: %(default)s)"
+        "--folder", type=Path, default=Path("quickstart"), help="for the generated data (default: %(default)s)"
     )
     quick.add_argument("--port", type=int, default=0, help="of the server that is asked; 0 takes a free one")
 
@@ -226,3 +226,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="models:/NAME@ALIAS, models:/NAME/VERSION, or a model folder")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -32,7 +32,7 @@ def configure(
     kinds = {field.name: field.type for field in dataclasses.fields(start)}  # type: ignore[arg-type]
     helps = _attributes(type(start))
     for name, kind in kinds.items():
-        parser.add_argument(f"--{name}", type=kind, default=getattr(start, name), help=helps.get(name, ""))  # type: ignore[arg-type]
+        parser.add_argument(f"--{name}", type=kind, default=getattr(start, name), help=helps.get(name, ""))
     try:
         if again is not None:
             parser.set_defaults(dict(again))

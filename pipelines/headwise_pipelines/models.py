@@ -4,16 +4,19 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 from headwise.errors import InputError
 from headwise.files import replacing
 from headwise.model_folder import read_card
-from headwise.tracking.promotion import promote as decide
 from headwise.tracking.earlier import kind_of
+from headwise.tracking.promotion import promote as decide
 from headwise.tracking.registry import fetch
 
-METRICS = {"recommender": ("test/ndcg_10", "max"), "recogniser": ("test/wer", "min")}
+METRICS: Mapping[str, tuple[str, Literal["min", "max"]]] = {
+    "recommender": ("test/ndcg_10", "max"),
+    "recogniser": ("test/wer", "min"),
+}
 
 
 def export(run: str, out: Path) -> Mapping[str, Any]:

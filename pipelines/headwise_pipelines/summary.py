@@ -21,7 +21,7 @@ def print_outcome(outcome: Outcome, best: Mapping[str, float] | None = None) -> 
         outcome: what the run came to.
         best: the best figures that any model could reach, where that is known.
     """
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     console.print(figures(outcome, best))
     registered = f"models:/{outcome.name}/{outcome.version}" if outcome.version else outcome.folder
     console.print(

@@ -23,5 +23,7 @@ def evaluate(folder: Path, data: Path, work: Path) -> tuple[dict[str, float], di
         raise InputError(f"{data}: has no test utterances; name them in test.jsonl")
     hypotheses = [service.hear(prepared.waveform(index)) for index in indices.tolist()]
     references = [normalise(prepared.texts[index]) for index in indices]
-    beside = {"commonest text": commonest_text(prepared).metrics()} if len(prepared.subset("train")) else {}
-    return Heard(indices, references, hypotheses).metrics(), beside
+    metrics = Heard(indices, references, hypotheses).metrics()
+    if not len(prepared.subset("train")):
+        return metrics, {}
+    return metrics, {"commonest text": commonest_text(prepared).metrics()}
