@@ -32,13 +32,14 @@ def connect() -> ModuleType:
         raise InputError("mlflow is not installed; install headwise with its tracking: pip install 'headwise[track]'")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read once, while mlflow is imported
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     with _quiet():
         import mlflow
 
     uri = os.environ.get("MLFLOW_TRACKING_URI") or STORE
     if mlflow.get_tracking_uri() != uri:
         mlflow.set_tracking_uri(uri)
-    for talker in ("alembic", "mlflow.store.db.utils", "mlflow.system_metrics"):
+    for talker in ("alembic", "mlflow.store", "mlflow.system_metrics"):
         logging.getLogger(talker).setLevel(logging.WARNING)
     return mlflow
 
@@ -56,12 +57,12 @@ def answered() -> Iterator[None]:
         with _quiet():
             yield
     except mlflow.exceptions.MlflowException as error:
-        reason = _first_line(str(error))
+        reason = _reason(str(error))
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             raise NotFound(f"{place()}: {reason}") from error
         raise HeadwiseError(f"{place()}: {reason}") from error
     except OSError as error:  # requests' errors, and those of an artifact store on a disk
-        raise HeadwiseError(f"{place()}: {_first_line(str(error))}") from error
+        raise HeadwiseError(f"{place()}: {_reason(str(error))}") from error
 
 
 def place() -> str:
@@ -93,5 +94,7 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _first_line(text: str) -> str:
+def _reason(text: str) -> str:
+    if "Max retries exceeded" in text or "Connection refused" in text:
+        return "the server does not answer"
     return text.strip().splitlines()[0] if text.strip() else "no reason given"

@@ -59,17 +59,10 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        mlflow = connect()
-        try:
-            if error is None:
-                self._batches.close()
-            else:
-                self._batches.flush()
-        except HeadwiseError:
-            kind = HeadwiseError
-            raise
-        finally:
-            self._end(mlflow, kind, error)
+        unsent = self._send_last(patient=error is None)
+        ended = self._end(_status(kind if unsent is None else HeadwiseError), error)
+        if error is None and (problem := unsent or ended):
+            raise problem
 
     @property
     def where(self) -> str:
@@ -166,16 +159,25 @@ class Run:
         with hurried(), answered():
             self._client.log_batch(self.id, metrics=metrics)
 
-    def _end(self, mlflow: Any, kind: type[BaseException] | None, error: BaseException | None) -> None:
-        status = _status(kind)
+    def _send_last(self, patient: bool) -> HeadwiseError | None:
+        try:
+            if patient:
+                self._batches.close()
+            else:
+                self._batches.flush()
+        except HeadwiseError as problem:
+            return problem
+        return None
+
+    def _end(self, status: str, error: BaseException | None) -> HeadwiseError | None:
         try:
             with hurried(), answered():
                 if error is not None:
                     self._client.set_tag(self.id, "headwise.ended_by", f"{type(error).__name__}: {error}"[:500])
-                mlflow.end_run(status)
-        except HeadwiseError:
-            if error is None:
-                raise
+                connect().end_run(status)
+        except HeadwiseError as problem:
+            return problem
+        return None
 
 
 def _status(kind: type[BaseException] | None) -> str:

@@ -20,7 +20,7 @@ from headwise.training.progress import progress_for, say
 from headwise.training.randomness import SeedEveryEpoch
 from headwise.training.selection import Selection
 from headwise.training.settings import FitSettings
-from headwise.training.tracker import Tracker, TrackerLogger
+from headwise.training.tracker import SendEveryEpoch, Tracker, TrackerLogger
 
 LOG_PERIOD = 10  # steps between logged training metrics; the tracker sends them in batches
 
@@ -98,6 +98,9 @@ def _trainer(
         # Buffers follow the weights unaveraged: a mean of counters or of masks is none.
         average = WeightAveraging(use_buffers=False, multi_avg_fn=get_ema_multi_avg_fn(settings.average))  # type: ignore[no-untyped-call]
         callbacks.insert(0, average)
+    logger = TrackerLogger(tracker) if tracker else None
+    if logger:
+        callbacks.append(SendEveryEpoch(logger))  # Lightning moves `selection`, which writes the checkpoint, behind it
     return pl.Trainer(
         max_epochs=settings.epochs,
         check_val_every_n_epoch=settings.validate_every,
@@ -109,7 +112,7 @@ def _trainer(
         num_nodes=settings.hosts,
         callbacks=callbacks,
         plugins=[WholeFiles()],
-        logger=TrackerLogger(tracker) if tracker else False,
+        logger=logger or False,
         log_every_n_steps=LOG_PERIOD,
         default_root_dir=folder,
         enable_model_summary=False,

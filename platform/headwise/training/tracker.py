@@ -4,6 +4,7 @@ from argparse import Namespace
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+import pytorch_lightning as pl
 from lightning_fabric.utilities.rank_zero import rank_zero_only
 from pytorch_lightning.loggers.logger import Logger
 
@@ -61,6 +62,26 @@ class TrackerLogger(Logger):
         """Nothing: the run's whole configuration is logged by whoever opened the run."""
 
     @rank_zero_only
+    def flush(self) -> None:
+        """Send what waits."""
+        self.tracker.flush()
+
+    @rank_zero_only
     def finalize(self, status: str) -> None:
         """Send what waits; the run itself is closed by whoever opened it."""
         self.tracker.flush()
+
+
+class SendEveryEpoch(pl.Callback):
+    """Has metrics sent before the checkpoint that vouches for them is written, so that a killed process takes none with it."""
+
+    def __init__(self, logger: TrackerLogger) -> None:
+        self.logger = logger
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Send what steps and validation measured."""
+        self.logger.flush()
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Send the training means of the epoch before, which Lightning logs after every `on_train_epoch_end`."""
+        self.logger.flush()
