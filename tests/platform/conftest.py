@@ -1,3 +1,4 @@
+import inspect
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,7 +30,8 @@ def through_onnx() -> Iterator[Callable]:
         module: torch.nn.Module, inputs: Mapping[str, torch.Tensor], dynamic: Mapping[str, Sequence[str | None]]
     ) -> Callable:
         dims = {name: torch.export.Dim(name) for name in {n for axes in dynamic.values() for n in axes if n}}
-        shapes = tuple({axis: dims[n] for axis, n in enumerate(dynamic[name]) if n} for name in inputs)
+        free = [{axis: dims[n] for axis, n in enumerate(dynamic[name]) if n} for name in inputs]
+        shapes = dict(inspect.signature(module.forward).bind(*free).arguments)  # by argument, also where one is *many
         with warnings.catch_warnings(), torch.no_grad():
             warnings.filterwarnings("ignore", message=f".*({ONNX['known warnings']})")
             program = torch.export.export(module.eval(), tuple(inputs.values()), dynamic_shapes=shapes)
