@@ -20,6 +20,8 @@ from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
 
 from headwise.errors import InputError, NotFound
 from headwise.files import replacing
@@ -111,7 +113,7 @@ class Visits:
     times: Array  # int64 [events], seconds since 1970
 
 
-def open_shop(items: int = 800, seed: int = 0) -> Shop:
+def open_shop(items: int = 500, seed: int = 0) -> Shop:
     """A shop of `items` items, with its own companions, tastes and fashions.
 
     Raises:
@@ -141,7 +143,8 @@ def generate(shop: Shop, users: int = 3_000, seed: int = 0, events: int = 30) ->
     tastes = rng.integers(shop.tastes, size=users)
     taken = np.full((users, lengths[0]), -1)
     unseen = np.ones((users, items))
-    for step in range(lengths[0]):
+    console = Console(stderr=True)
+    for step in track(range(lengths[0]), "Shop", console=console, transient=True, disable=not console.is_terminal):
         n = int((lengths > step).sum())
         before, last = _context(taken[:n], step)
         chances = (
@@ -155,7 +158,7 @@ def generate(shop: Shop, users: int = 3_000, seed: int = 0, events: int = 30) ->
     return Visits(np.nonzero(there)[0], taken[rows][there], times[rows][there])
 
 
-def write(folder: Path, *, users: int = 3_000, items: int = 800, events: int = 30, seed: int = 0) -> Visits:
+def write(folder: Path, *, users: int = 3_000, items: int = 500, events: int = 30, seed: int = 0) -> Visits:
     """Generate histories and write `events.csv` (user, item, timestamp), `items.csv` (item, title) and `shop.npz` (the process).
 
     The events of all users are in order of time, as a shop's log would be; the same arguments give the same bytes.
