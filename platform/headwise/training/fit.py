@@ -8,7 +8,7 @@ from typing import Literal
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import WeightAveraging
+from pytorch_lightning.callbacks import ProgressBar, WeightAveraging
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
@@ -16,7 +16,7 @@ from headwise.training.chatter import quiet
 from headwise.training.checkpoints import WholeFiles, sweep
 from headwise.training.finite import FiniteLoss
 from headwise.training.history import History
-from headwise.training.progress import progress_for, say
+from headwise.training.progress import progress, say
 from headwise.training.randomness import SeedEveryEpoch
 from headwise.training.selection import Selection
 from headwise.training.settings import FitSettings
@@ -93,7 +93,7 @@ def fit(
 def _trainer(
     settings: FitSettings, folder: Path, history: History, selection: Selection, tracker: Tracker | None
 ) -> pl.Trainer:
-    callbacks = [SeedEveryEpoch(settings.seed), FiniteLoss(), history, progress_for(history), selection]
+    callbacks = [SeedEveryEpoch(settings.seed), FiniteLoss(), history, *progress(history), selection]
     if settings.average:
         # Buffers follow the weights unaveraged: a mean of counters or of masks is none.
         average = WeightAveraging(use_buffers=False, multi_avg_fn=get_ema_multi_avg_fn(settings.average))  # type: ignore[no-untyped-call]
@@ -116,6 +116,7 @@ def _trainer(
         log_every_n_steps=LOG_PERIOD,
         default_root_dir=folder,
         enable_model_summary=False,
+        enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
     )
 
 

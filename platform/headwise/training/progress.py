@@ -1,43 +1,31 @@
-"""Progress on standard error: a bar on a terminal, one line an epoch in a log."""
+"""Progress on standard error: one line an epoch, and below the lines a bar where there is a terminal."""
 
 import sys
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import ProgressBar, RichProgressBar
+from pytorch_lightning.callbacks import RichProgressBar
 
 from headwise.training.history import History
 
 
-def progress_for(history: History) -> ProgressBar:
-    """The bar or the lines, whichever standard error can show."""
-    if sys.stderr.isatty():
-        return RichProgressBar(leave=True, console_kwargs={"stderr": True})
-    return EpochLines(history)
+def progress(history: History) -> list[pl.Callback]:
+    """The lines, and the bar where standard error can show one; rich prints what is written meanwhile above it."""
+    lines: list[pl.Callback] = [EpochLines(history)]
+    return [*lines, RichProgressBar(console_kwargs={"stderr": True})] if sys.stderr.isatty() else lines
 
 
-class EpochLines(ProgressBar):
+class EpochLines(pl.Callback):
     """One line an epoch: its metrics, its time, and the time left if every epoch is to be run.
 
     epoch  3/20  train/loss 1.8127  valid/loss 1.9021  12.4 s  3 min 31 s left
     """
 
     def __init__(self, history: History) -> None:
-        super().__init__()
         self.history = history
 
-    def disable(self) -> None:
-        """Lightning calls this in every process but the first."""
-        self._enabled = False
-
-    def enable(self) -> None:
-        """Print again."""
-        self._enabled = True
-
-    _enabled = True
-
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Print the line of the epoch that ended."""
-        if not self._enabled:
+        """Print the line of the epoch that ended, in the first process."""
+        if not trainer.is_global_zero:
             return
         row, epochs = self.history.rows[-1], trainer.max_epochs or 0
         metrics = "  ".join(f"{name} {row[name]:.4f}" for name in row if name not in ("epoch", "seconds"))
