@@ -155,6 +155,15 @@ def test_tokens_gather_from_a_source(case, attention):
     )
 
 
+def test_the_last_of_a_row_gather_from_the_row_what_they_did_as_part_of_it(case, attention):
+    if not case.elsewhere:
+        pytest.skip("follows tokens that look at themselves only")
+    module, row = attention(case, WIDE), rows(torch.tensor([7, 6]), 7)
+    tokens, last = tokens_for(module, row), row.map(lambda c: c[:, 4:])
+    answer = module(tokens[:, 4:], View(last, case.strictest, row), tokens)
+    close(answer, module(tokens, View(row, case.strictest))[:, 4:])
+
+
 def test_without_rotary_only_the_mask_knows_order():
     module, at = Attention(26, 2), rows(torch.tensor([7]), 7)
     tokens, order = torch.randn(1, 7, 26), torch.tensor([3, 1, 0, 6, 5, 2, 4])
