@@ -108,7 +108,8 @@ def _served(models: list[str], port: int) -> Iterator[str]:
     command = [sys.executable, "-m", "headwise_pipelines.command", "serve", *models, "--port", str(port)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
         try:
-            assert server.stdout is not None and server.stderr is not None
+            assert server.stdout is not None
+            assert server.stderr is not None
             line = server.stdout.readline()
             if not line.startswith(READY):
                 server.terminate()

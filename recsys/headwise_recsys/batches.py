@@ -1,7 +1,7 @@
 """From histories to batches: windows over the whole history, packed several to a row."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytorch_lightning as pl
@@ -11,10 +11,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from headwise.attention import Coordinates
+from headwise.errors import InputError
 from headwise_recsys.interactions import Interactions
 from headwise_recsys.splits import Queries, Split
 
-Windows = NDArray[np.int64]  # [windows, 2]: first input event and one past the last; each input's target is the event after it
+# [windows, 2]: first input event and one past the last; each input's target is the event after it.
+Windows = NDArray[np.int64]
 
 
 class Packed(NamedTuple):
@@ -70,7 +72,12 @@ def pack(lengths: NDArray[np.int64], size: int) -> list[list[int]]:
 
     Returns:
         The indices of the windows of each row.
+
+    Raises:
+        ValueError: a window is longer than a row.
     """
+    if lengths.max(initial=0) > size:
+        raise ValueError(f"a window of {lengths.max()} tokens does not fit a row of {size}")
     packed: list[list[int]] = []
     rooms: list[list[int]] = [[] for _ in range(size + 1)]  # rooms[n]: rows with room for n more tokens
     for index, length in enumerate(lengths.tolist()):
@@ -92,15 +99,22 @@ class PackedOrder(Sampler[list[Windows]]):
         data: the events.
         stops: one past each user's last training event.
         window: inputs a window, and tokens a row, at most.
-        tokens: real inputs a batch, about.
+        tokens: real inputs a batch, about, and never less than a row may hold.
         seed: of the order, the cuts and the packing.
+
+    Raises:
+        InputError: no user has two training events, so that there is nothing to learn from.
     """
 
     def __init__(self, data: Interactions, stops: NDArray[np.int64], *, window: int, tokens: int, seed: int) -> None:
         self.starts, self.stops = data.offsets[:-1], stops
         self.window, self.seed, self.epoch = window, seed, 0
-        inputs = np.maximum(stops - 1 - self.starts, 0).sum()
-        self.batches = max(1, round(int(inputs) / tokens))
+        inputs = int(np.maximum(stops - 1 - self.starts, 0).sum())
+        if not inputs:
+            raise InputError(f"{data.name}: no user has two events to train on; add data, or lower min_count")
+        # However they are packed, there are this many rows: the batches of every epoch are as many, and none is empty.
+        rows_at_least = -(-inputs // window)
+        self.batches = min(max(1, round(inputs / tokens)), rows_at_least)
 
     def set_epoch(self, epoch: int) -> None:
         """Which epoch the next iteration is; Lightning calls it."""
@@ -115,8 +129,7 @@ class PackedOrder(Sampler[list[Windows]]):
         windows = windows[rng.permutation(len(windows))]
         packed = pack(windows[:, 1] - windows[:, 0], self.window)
         for batch in np.array_split(rng.permutation(len(packed)), self.batches):
-            if len(batch):
-                yield [windows[packed[row]] for row in batch]
+            yield [windows[packed[row]] for row in batch]
 
 
 class PackedRows(Dataset[Packed]):
@@ -190,3 +203,9 @@ class InteractionBatches(pl.LightningDataModule):
     def val_dataloader(self) -> DataLoader[Asked]:
         """All validation queries, shortest histories first."""
         return DataLoader(Histories(self.interactions, self.split.valid, window=self.window, size=256), batch_size=None)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Queries stay where they are, as NumPy arrays."""
+        if isinstance(batch, Asked):
+            return Asked(batch.history.to(device), batch.lengths.to(device), batch.queries)
+        return super().transfer_batch_to_device(batch, device, dataloader_idx)

@@ -32,7 +32,7 @@ class RecommenderGraph(nn.Module):
         exclude: Int[Tensor, "batch excluded"],
         allow: Int[Tensor, "batch allowed"],
     ) -> tuple[Int[Tensor, "batch k"], Float[Tensor, "batch k"]]:
-        """The `k` best items of each row, best first; equal scores in the order of the catalogue.
+        """The `k` best items of each row, best first; ONNX Runtime returns equal scores in the order of the catalogue.
 
         Args:
             history: items, oldest first, right-padded with 0; never recommended.

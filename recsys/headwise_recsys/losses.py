@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 CACHE = 2 * 2**20  # bytes of logits at a time: they are read three times, so they should stay in a core's cache
 LEAST_ROWS = 64  # below this the matrix products lose more than the cache gives
@@ -19,29 +20,39 @@ def softmax_cross_entropy(
 
     Positions are taken in chunks that fit the cache. A chunk's logits are exponentiated once, in a buffer that every chunk
     reuses, and give the loss and both gradients at once; their normaliser is applied on the narrow side of the products.
+    Half precision, as mixed training brings, is computed in float32.
 
     Args:
         hidden: what the model says at each position that has a target.
         weight: item embeddings.
         targets: rows of `weight`, from 0.
+
+    Raises:
+        ValueError: there is no position to take the mean of.
+        IndexError: a target is not a row of `weight`.
     """
-    loss: Tensor = _ChunkedCrossEntropy.apply(hidden, weight, targets)  # type: ignore[no-untyped-call]
+    if not len(hidden):
+        raise ValueError("no position has a target: the mean of no losses is not a number")
+    dtype = torch.promote_types(torch.promote_types(hidden.dtype, weight.dtype), torch.float32)
+    learns = torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad)
+    loss: Tensor = _ChunkedCrossEntropy.apply(hidden.to(dtype), weight.to(dtype), targets, learns)  # type: ignore[no-untyped-call]
     return loss
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, learns: bool) -> Tensor:
         positions, items = hidden.shape[0], weight.shape[0]
         rows = min(positions, max(LEAST_ROWS, CACHE // (4 * items)))
         buffer = hidden.new_empty(rows, items)
-        learns = any(ctx.needs_input_grad)
         grad_hidden = torch.empty_like(hidden) if learns else None
         grad_weight = torch.zeros_like(weight) if learns else None
         total = hidden.new_zeros(())
         for start in range(0, positions, rows):
             some, wanted = hidden[start : start + rows], targets[start : start + rows]
-            right = weight[wanted]
+            right = weight.index_select(
+                0, wanted
+            )  # refuses -1, padding's, which weight[wanted] would take for the last item
             logits = torch.mm(some, weight.t(), out=buffer[: len(some)])
             peak = logits.amax(1, keepdim=True)
             exps = logits.sub_(peak).exp_()
@@ -57,7 +68,8 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         return total / positions
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
         grad_hidden, grad_weight = ctx.saved_tensors
         scale = grads[0] / ctx.positions
-        return grad_hidden * scale, grad_weight * scale, None
+        return grad_hidden * scale, grad_weight * scale, None, None

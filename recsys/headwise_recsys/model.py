@@ -38,22 +38,24 @@ class SASRec(nn.Module):
             if self.positions is not None:
                 nn.init.normal_(self.positions.table.weight, std=0.02)
 
-    def forward(
-        self, history: Int[Tensor, "batch time"], at: Coordinates
-    ) -> Float[Tensor, "batch time width"]:
+    def forward(self, history: Int[Tensor, "batch time"], at: Coordinates) -> Float[Tensor, "batch time width"]:
         """What the model expects next, at every position.
 
         Args:
             history: items, in rows that may hold several packed histories.
-            at: where each of them stands; a row's histories are told apart by their segment.
+            at: where each of them stands, at positions below the window; a row's histories are told apart by their segment.
         """
         return self.encoder(self._embed(history, at), View(at, causal & same_segment))
 
     def expects(
         self, history: Int[Tensor, "batch time"], lengths: Int[Tensor, " batch"]
     ) -> Float[Tensor, "batch width"]:
-        """What the model expects after each whole history, of rows right-padded to `time <= window`."""
-        at = rows(lengths, history.shape[1])
+        """What the model expects after each whole history, of rows right-padded with 0.
+
+        Raises:
+            ValueError: the rows are longer than the window.
+        """
+        at = self._coordinates(history, lengths)
         hidden = self.encoder(self._embed(history, at), View(at, causal))
         last = (lengths - 1).clamp(min=0)[:, None, None].expand(-1, 1, hidden.shape[2])
         return hidden.gather(1, last).squeeze(1)
@@ -63,9 +65,21 @@ class SASRec(nn.Module):
         return F.linear(expected, self.embedding.weight)
 
     def attention_weights(self, history: Int[Tensor, "batch time"], lengths: Int[Tensor, " batch"]) -> list[Tensor]:
-        """Per block, [batch, heads, time, time]: how much of each item every position takes."""
-        at = rows(lengths, history.shape[1])
+        """Per block, [batch, heads, time, time]: how much of each item every position takes.
+
+        Raises:
+            ValueError: the rows are longer than the window.
+        """
+        at = self._coordinates(history, lengths)
         return self.encoder.weights(self._embed(history, at), View(at, causal & same_segment))
+
+    def _coordinates(self, history: Tensor, lengths: Tensor) -> Coordinates:
+        if history.shape[1] > self.window:
+            raise ValueError(
+                f"history holds {history.shape[1]} items, the model looks at {self.window} (its window): "
+                f"give the last {self.window}"
+            )
+        return rows(lengths, history.shape[1])
 
     def _embed(self, history: Tensor, at: Coordinates) -> Tensor:
         tokens = self.embedding(history)

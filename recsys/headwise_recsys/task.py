@@ -45,12 +45,6 @@ class RecommenderTask(pl.LightningModule):
         self.log("valid/ndcg_10", float(ndcg(every, 10).mean()), prog_bar=True)
         self.log("valid/hr_10", float(hit_rate(every, 10).mean()), prog_bar=True)
 
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Queries stay where they are, as NumPy arrays."""
-        if isinstance(batch, Asked):
-            return Asked(batch.history.to(device), batch.lengths.to(device), batch.queries)
-        return super().transfer_batch_to_device(batch, device, dataloader_idx)
-
     def configure_optimizers(self) -> Any:
         """AdamW and its schedule."""
         return adamw(self.model, self.optimization, int(self.trainer.estimated_stepping_batches))

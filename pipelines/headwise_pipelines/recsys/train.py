@@ -24,9 +24,8 @@ def train(order: Order, config: RecsysConfig) -> Outcome:
     """One run of the recommender, from raw events to a registered model."""
     data = prepare(order.data, order.work / "data", min_count=config.min_count)
     split = SPLITS[config.split](data)
-    say(
-        f"{data.name}: {data.users:,} users, {data.item_count:,} items, {data.events:,} events; {split.name}, {len(split.test):,} test users"
-    )
+    say(f"{data.name}: {data.users:,} users, {data.item_count:,} items, {data.events:,} events")
+    say(f"{split.name}: {len(split.valid):,} validation and {len(split.test):,} test queries")
     with launch(order, facts(data)) as launched:
         torch.manual_seed(config.fit.seed)
         model = build(config, data)

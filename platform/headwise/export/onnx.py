@@ -85,7 +85,9 @@ def _check_free(model: onnx.ModelProto, graph: Graph) -> None:
         sizes = value.type.tensor_type.shape.dim
         fixed = [axis for axis in graph.dynamic[value.name] if not sizes[axis].dim_param]
         if fixed:
-            raise RuntimeError(f"input {value.name}: dimensions {fixed} came out fixed; the module depends on their size")
+            raise RuntimeError(
+                f"input {value.name}: dimensions {fixed} came out fixed; the module depends on their size"
+            )
 
 
 def _name_sizes(model: onnx.ModelProto, graph: Graph) -> None:
