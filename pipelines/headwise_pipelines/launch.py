@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
-from torch import nn
 
 from headwise import __version__
 from headwise.errors import InputError
@@ -217,13 +215,6 @@ def launch(order: Order, data: DataFacts) -> Iterator[Launched]:
 def curves(fitted: Fitted, valid: Sequence[str], title: str) -> Any:
     """The figure of learning curves."""
     return learning_curves(fitted.history, train="train/loss", valid=valid, best=fitted.epoch, title=title)
-
-
-def load_best(model: nn.Module, fitted: Fitted) -> None:
-    """Puts the weights of the best checkpoint into the `model` of the task that was trained."""
-    state = torch.load(fitted.best, map_location="cpu", weights_only=True)["state_dict"]
-    model.load_state_dict({name.removeprefix("model."): value for name, value in state.items()})
-    model.cpu().eval()
 
 
 def say(text: str) -> None:

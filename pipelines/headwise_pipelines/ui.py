@@ -2,14 +2,12 @@
 
 import os
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from headwise.errors import InputError, NotFound
-
-STORE = "sqlite:///mlflow.db"
-QUICK = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+from headwise.tracking.connection import STORE, available
+from headwise.tracking.ui import ui_command
 
 
 def ui(*, host: str, port: int) -> None:
@@ -19,17 +17,15 @@ def ui(*, host: str, port: int) -> None:
         InputError: the store is a server already, or MLflow is not installed.
         NotFound: nothing was trained here.
     """
-    store = os.environ.get("MLFLOW_TRACKING_URI", STORE)
+    store = os.environ.get("MLFLOW_TRACKING_URI") or STORE
     if urlsplit(store).scheme in ("http", "https"):
         raise InputError(f"MLFLOW_TRACKING_URI is a server already: open {store} in a browser")
-    if find_spec("mlflow") is None:
+    if not available():
         raise InputError("MLflow is not installed; add it with: pip install 'headwise[track]'")
     if store == STORE and not Path("mlflow.db").is_file():
         raise NotFound("there is no mlflow.db here; train something first, or go to the folder in which you did")
     print(
-        f"MLflow's pages: http://{host}:{port}  (the first start takes some 15 s; Ctrl-C stops)",
-        file=sys.stderr,
-        flush=True,
+        f"MLflow's pages will be at http://{host}:{port} in some 20 s; Ctrl-C stops them", file=sys.stderr, flush=True
     )
-    options = ["--backend-store-uri", store, "--host", host, "--port", str(port), "--workers", "1"]
-    os.execve(sys.executable, [sys.executable, "-m", "mlflow", "server", *options], {**os.environ, **QUICK})
+    command, environment = ui_command(host, port)
+    os.execve(command[0], command, environment)

@@ -52,7 +52,12 @@ def _swap_folder(draft: Path, target: Path) -> None:
     old = target.with_name(f"{draft.name}.old")
     if target.exists():
         target.rename(old)
-    draft.rename(target)
+    try:
+        draft.rename(target)
+    except OSError:
+        if old.exists():
+            old.rename(target)
+        raise
     _remove(old)
 
 

@@ -64,26 +64,28 @@ def read_card(folder: Path, verify: bool = True) -> ModelCard:
     if not path.is_file():
         raise NotFound(f"{folder}: not a model folder, it has no {CARD}; make one with `headwise export RUN --out DIR`")
     try:
-        card = ModelCard(**json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); export the model again") from error
-    if card.format != FORMAT:
-        raise InputError(
-            f"{path}: format {card.format}, this version of headwise reads {FORMAT}; export the model again"
-        )
-    for name, facts in card.files.items():
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if values["format"] != FORMAT:
+            raise InputError(
+                f"{path}: format {values['format']}, this version of headwise reads {FORMAT}; export the model again"
+            )
+        card = ModelCard(**values)
+        listed = {str(name): (int(facts["bytes"]), str(facts["sha256"])) for name, facts in card.files.items()}
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(f"{path}: cannot be read ({error!r}); export the model again") from error
+    for name, facts in listed.items():
         _check(folder, name, facts, verify)
     return card
 
 
-def _check(folder: Path, name: str, facts: Mapping[str, Any], verify: bool) -> None:
+def _check(folder: Path, name: str, facts: tuple[int, str], verify: bool) -> None:
     path = folder / name
     if Path(name).name != name:
         raise InputError(f"{folder / CARD}: lists {name!r}, which is outside the folder")
     if not path.is_file():
         raise InputError(f"{folder}: {name} is missing; export or fetch the model again")
-    size = path.stat().st_size
-    if size != facts["bytes"]:
-        raise InputError(f"{path}: {size} bytes, {CARD} says {facts['bytes']}; export or fetch the model again")
-    if verify and sha256(path) != facts["sha256"]:
+    (size, digest), found = facts, path.stat().st_size
+    if found != size:
+        raise InputError(f"{path}: {found} bytes, {CARD} says {size}; export or fetch the model again")
+    if verify and sha256(path) != digest:
         raise InputError(f"{path}: its bytes are not those that {CARD} vouches for; export or fetch the model again")

@@ -53,7 +53,7 @@ class RecommenderGraph(nn.Module):
         count = k.item()
         torch._check(count >= 1)
         torch._check(count <= min(MAX_K, self.model.items))
-        best, items = torch.topk(scores, count)
+        best, items = torch.topk(scores, count)  # type: ignore[arg-type]  # a symbolic size while it is exported
         return items.masked_fill(best == -math.inf, 0), best
 
 

@@ -35,7 +35,7 @@ def softmax_cross_entropy(
         raise ValueError("no position has a target: the mean of no losses is not a number")
     dtype = torch.promote_types(torch.promote_types(hidden.dtype, weight.dtype), torch.float32)
     learns = torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad)
-    loss: Tensor = _ChunkedCrossEntropy.apply(hidden.to(dtype), weight.to(dtype), targets, learns)  # type: ignore[no-untyped-call]
+    loss: Tensor = _ChunkedCrossEntropy.apply(hidden.to(dtype), weight.to(dtype), targets, learns)
     return loss
 
 

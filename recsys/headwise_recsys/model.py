@@ -45,7 +45,8 @@ class SASRec(nn.Module):
             history: items, in rows that may hold several packed histories.
             at: where each of them stands, at positions below the window; a row's histories are told apart by their segment.
         """
-        return self.encoder(self._embed(history, at), View(at, causal & same_segment))
+        hidden: Tensor = self.encoder(self._embed(history, at), View(at, causal & same_segment))
+        return hidden
 
     def expects(
         self, history: Int[Tensor, "batch time"], lengths: Int[Tensor, " batch"]
@@ -56,7 +57,7 @@ class SASRec(nn.Module):
             ValueError: the rows are longer than the window.
         """
         at = self._coordinates(history, lengths)
-        hidden = self.encoder(self._embed(history, at), View(at, causal))
+        hidden: Tensor = self.encoder(self._embed(history, at), View(at, causal))
         last = (lengths - 1).clamp(min=0)[:, None, None].expand(-1, 1, hidden.shape[2])
         return hidden.gather(1, last).squeeze(1)
 

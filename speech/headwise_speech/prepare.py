@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -19,32 +20,33 @@ _FORMAT = 1  # raised when the same source would be prepared into other bytes
 
 
 def prepare(path: Path, folder: Path) -> Utterances:
-    """Prepared speech of the corpus at `path`, in `folder`: read again only where its content has changed.
+    """Prepared speech of the corpus at `path`: read again only where its content has changed.
 
-    Content is the texts, splits and bytes of every audio file. `folder` is written whole or not at all.
+    Content is the texts, splits and bytes of every audio file.
 
     Args:
         path: what `readers.read` reads.
-        folder: where the prepared data go.
+        folder: where prepared data are kept; the result lies in `folder/<name>-<fingerprint>`, whole or not at all.
 
     Raises:
         NotFound: there is nothing at `path`.
-        InputError: lines or recordings cannot be used (the first is named, the others counted), or `folder` holds
-            something else.
+        InputError: lines or recordings cannot be used: the first is named, the others counted.
     """
     entries = read(path)
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         files = progress.track([entry.audio for entry in entries], description="Fingerprint")
         mark = _fingerprint(entries, [sha256(file) for file in files])
-        if (ready := _ready(folder, mark)) is not None:
-            return ready
-        audio = _recordings(progress.track(entries, description="Prepare"))
         source = path.resolve()
-        facts = {"name": source.stem if source.is_file() else source.name, "fingerprint": mark, "source": str(source)}
+        name = source.stem if source.is_file() else source.name
+        target = folder / f"{name}-{mark[:12]}"
+        with suppress(InputError):  # not prepared yet, or damaged since
+            return load(target)
+        audio = _recordings(progress.track(entries, description="Prepare"))
+        facts = {"name": name, "fingerprint": mark, "source": str(source)}
         rows = [{"id": e.id, "text": e.text, "speaker": e.speaker, "split": e.split} for e in entries]
-        write(folder, audio, rows, facts, sample_rate=SAMPLE_RATE)
-    return load(folder)
+        write(target, audio, rows, facts, sample_rate=SAMPLE_RATE)
+    return load(target)
 
 
 def _fingerprint(entries: Sequence[Entry], sums: Sequence[str]) -> str:
@@ -52,14 +54,6 @@ def _fingerprint(entries: Sequence[Entry], sums: Sequence[str]) -> str:
     for entry, sum_ in zip(entries, sums, strict=True):
         digest.update(repr((entry.id, entry.text, entry.speaker, entry.split, sum_)).encode())
     return digest.hexdigest()
-
-
-def _ready(folder: Path, fingerprint: str) -> Utterances | None:
-    try:
-        data = load(folder)
-    except InputError:  # absent or damaged: it is written anew
-        return None
-    return data if data.fingerprint == fingerprint else None
 
 
 def _recordings(entries: Iterable[Entry]) -> Iterator[npt.NDArray[np.int16]]:

@@ -4,8 +4,9 @@ import torch
 
 from headwise.tracking.describe import DataFacts
 from headwise.tracking.figures import attention_map
+from headwise.training.checkpoints import restore
 from headwise.training.fit import fit
-from headwise_pipelines.launch import Launched, Order, Outcome, curves, launch, load_best, say
+from headwise_pipelines.launch import Launched, Order, Outcome, curves, launch, say
 from headwise_pipelines.recsys.export import export, settings
 from headwise_pipelines.recsys.presets import RecsysConfig
 from headwise_pipelines.recsys.report import SPLITS, baselines, other_split, test_metrics
@@ -29,8 +30,9 @@ def train(order: Order, config: RecsysConfig) -> Outcome:
     with launch(order, facts(data)) as launched:
         torch.manual_seed(config.fit.seed)
         model = build(config, data)
+        task = RecommenderTask(model, data, config.optimizer)
         fitted = fit(
-            RecommenderTask(model, data, config.optimizer),
+            task,
             InteractionBatches(data, split, window=config.model.window, tokens=config.tokens, seed=config.fit.seed),
             settings=config.fit,
             folder=launched.folder.path,
@@ -38,7 +40,8 @@ def train(order: Order, config: RecsysConfig) -> Outcome:
             mode="max",
             tracker=launched.run,
         )
-        load_best(model, fitted)
+        restore(task, fitted.best)
+        model.cpu().eval()
         launched.run.figure("learning curves", curves(fitted, [MONITOR, "valid/hr_10"], order.preset))
         _draw_attention(launched, model, data, split)
         say("test: the model and its baselines")

@@ -5,8 +5,9 @@ import torch
 from headwise.errors import InputError
 from headwise.tracking.describe import DataFacts
 from headwise.tracking.figures import attention_map
+from headwise.training.checkpoints import restore
 from headwise.training.fit import fit
-from headwise_pipelines.launch import Launched, Order, Outcome, curves, launch, load_best, say
+from headwise_pipelines.launch import Launched, Order, Outcome, curves, launch, say
 from headwise_pipelines.speech.decoder import Decoder
 from headwise_pipelines.speech.export import export
 from headwise_pipelines.speech.presets import SpeechConfig
@@ -37,8 +38,9 @@ def train(order: Order, config: SpeechConfig) -> Outcome:
     with launch(order, facts(data)) as launched:
         torch.manual_seed(config.fit.seed)
         model = build(config, data, vocabulary)
+        task = RecogniserTask(model, vocabulary, config.optimizer, config.augment)
         fitted = fit(
-            RecogniserTask(model, vocabulary, config.optimizer, config.augment),
+            task,
             SpeechBatches(data, vocabulary, seconds=config.seconds, seed=config.fit.seed),
             settings=config.fit,
             folder=launched.folder.path,
@@ -46,7 +48,8 @@ def train(order: Order, config: SpeechConfig) -> Outcome:
             mode="min",
             tracker=launched.run,
         )
-        load_best(model, fitted)
+        restore(task, fitted.best)
+        model.cpu().eval()
         launched.run.figure("learning curves", curves(fitted, [MONITOR, "valid/loss"], order.preset))
         _draw_attention(launched, model, data)
         say("test: what the model hears")

@@ -25,7 +25,7 @@ def test_a_folder_outside_a_repository_has_no_commit(tmp_path):
 
 def test_the_pages_are_for_this_machine_alone_and_send_nothing_home(monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    command, environment = ui_command(5001)
+    command, environment = ui_command(port=5001)
     assert command[1:] == [
         *("-m", "mlflow", "server", "--backend-store-uri", "sqlite:///mlflow.db"),
         *("--host", "127.0.0.1", "--port", "5001", "--workers", "1"),
