@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import onnx
 import torch
 from torch import Tensor, nn
+from torch.export import Dim
 
 from headwise.files import replacing
 
@@ -26,13 +26,13 @@ class Graph:
         module: takes the inputs in their order and returns the outputs in theirs.
         inputs: an example of each, by name; distinct tensors with at least two rows.
         outputs: their names.
-        dynamic: for each input, which of its dimensions may change, as `torch.export.Dim`.
+        dynamic: for each input, which of its dimensions may change, and the name and range of each.
     """
 
     module: nn.Module
     inputs: Mapping[str, Tensor]
     outputs: tuple[str, ...]
-    dynamic: Mapping[str, Mapping[int, Any]]
+    dynamic: Mapping[str, Mapping[int, Dim]]
 
 
 def write(graph: Graph, path: Path, metadata: Mapping[str, str]) -> None:
@@ -47,8 +47,10 @@ def write(graph: Graph, path: Path, metadata: Mapping[str, str]) -> None:
         metadata: kept in the file, for whoever finds it alone.
 
     Raises:
-        RuntimeError: a dimension that should be free came out fixed.
+        TypeError: a dimension is not a `Dim`; what else torch takes there lets it narrow or fix the size without a word.
+        RuntimeError: the module branches on a size that should be free, or fixes it.
     """
+    _check_named(graph)
     training = graph.module.training
     graph.module.eval()
     try:
@@ -75,6 +77,13 @@ def write(graph: Graph, path: Path, metadata: Mapping[str, str]) -> None:
     onnx.helper.set_model_props(model, dict(metadata))
     with replacing(path) as draft:
         onnx.save(model, draft)
+
+
+def _check_named(graph: Graph) -> None:
+    for name, sizes in graph.dynamic.items():
+        for axis, dim in sizes.items():
+            if not isinstance(dim, Dim):
+                raise TypeError(f"input {name}: dimension {axis} must be a named torch.export.Dim, not {dim!r}")
 
 
 def _check_free(model: onnx.ModelProto, graph: Graph) -> None:

@@ -34,8 +34,9 @@ class Runner:
 
     def by_module(self, inputs: Arrays) -> dict[str, NDArray[np.generic]]:
         """What the module answers."""
+        names = [value.name for value in self.session.get_inputs()]  # in the module's order, whatever that of `inputs`
         with torch.inference_mode():
-            answers = self.module(*(torch.from_numpy(np.asarray(value)) for value in inputs.values()))
+            answers = self.module(*(torch.from_numpy(np.asarray(inputs[name])) for name in names))
         return {name: answer.numpy() for name, answer in zip(self.outputs, answers, strict=True)}
 
 
@@ -60,7 +61,7 @@ def prove(
         `rows` compared, `max_difference` of scores, and `tolerance`.
 
     Raises:
-        ParityError: scores differ by more than the tolerance, or an answer differs.
+        ParityError: scores differ by more than the tolerance or are not numbers, an answer differs, or there is no input.
     """
     rows, furthest, changed = 0, 0.0, 0
     for inputs in batches:
@@ -68,6 +69,8 @@ def prove(
         rows += len(want[scores])
         furthest = max(furthest, _distance(want[scores], got[scores]))
         changed += same(want, got)
+    if not rows:
+        raise ParityError("the exported graph was compared with the model on no input; nothing was exported")
     if changed or not furthest <= TOLERANCE:
         raise ParityError(
             f"the exported graph is not the model: on {rows} inputs scores differ by up to {furthest:.2g} "
@@ -78,7 +81,11 @@ def prove(
 
 def _distance(want: NDArray[np.generic], got: NDArray[np.generic]) -> float:
     a, b = want.astype(np.float64), got.astype(np.float64)
-    if a.shape != b.shape or not np.array_equal(np.isfinite(a), np.isfinite(b)):
+    if a.shape != b.shape:
         return float("inf")
-    finite = np.isfinite(a)
+    finite = np.isfinite(a) & np.isfinite(b)
+    if not np.array_equal(
+        a[~finite], b[~finite]
+    ):  # the same infinities are no difference; not a number never equals itself
+        return float("inf")
     return float(np.abs(a[finite] - b[finite]).max(initial=0.0))
