@@ -160,7 +160,7 @@ def _parser() -> argparse.ArgumentParser:
     quick.add_argument(
         "--folder", type=Path, default=Path("quickstart"), help="for the generated data (default: %(default)s)"
     )
-    quick.add_argument("--port", type=int, default=0, help="of the server that is asked; 0 takes a free one")
+    quick.add_argument("--port", type=_port, default=0, help="of the server that is asked; 0 takes a free one")
 
     train = command(
         "train",
@@ -179,7 +179,9 @@ def _parser() -> argparse.ArgumentParser:
     train.set_defaults(parser=train)
 
     evaluate = command("evaluate", _evaluate, "A model's figures on a data set's test part.")
-    _add_model(evaluate)
+    evaluate.add_argument(
+        "model", metavar="MODEL", help="models:/NAME@ALIAS, models:/NAME/VERSION, runs:/ID, or a model folder"
+    )
     evaluate.add_argument("--data", type=Path, required=True, help="a file or folder of raw data")
     evaluate.add_argument(
         "--split", choices=("leave-one-out", "temporal"), help="recommender only (default: the one it was trained on)"
@@ -200,7 +202,7 @@ def _parser() -> argparse.ArgumentParser:
         "model", nargs="+", metavar="MODEL", help="models:/NAME@ALIAS, models:/NAME/VERSION, or a model folder"
     )
     serve.add_argument("--host", default="127.0.0.1")
-    serve.add_argument("--port", type=int, default=8000)
+    serve.add_argument("--port", type=_port, default=8000)
     serve.add_argument("--threads", type=int, default=1, help="of one run of a graph (default: %(default)s)")
     serve.add_argument(
         "--max-seconds", type=float, default=60.0, help="longest recording to accept (default: %(default)s)"
@@ -218,10 +220,17 @@ def _parser() -> argparse.ArgumentParser:
 
     ui = command("ui", _ui, "The MLflow pages over what was trained here.")
     ui.add_argument("--host", default="127.0.0.1")
-    ui.add_argument("--port", type=int, default=5000)
+    ui.add_argument("--port", type=_port, default=5000)
 
     command("doctor", _doctor, "What is installed, what is missing, and what that means.")
     return parser
+
+
+def _port(text: str) -> int:
+    # The system would take 99999 for 34463.
+    if not (text.isascii() and text.isdigit() and int(text) < 1 << 16):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 65535")
+    return int(text)
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:

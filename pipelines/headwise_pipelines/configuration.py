@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from jsonargparse import ArgumentError, ArgumentParser
@@ -38,7 +40,7 @@ def configure(
             parser.set_defaults(dict(again))
         values = parser.instantiate(parser.parse_args(list(flags)))
     except (ArgumentError, TypeError, KeyError) as error:
-        raise InputError(f"{' '.join(str(error).split())}; `{command} --help` lists what can be set") from error
+        raise InputError(f"{_message(error, flags)}; `{command} --help` lists what can be set") from error
     return type(start)(**{name: values[name] for name in kinds})
 
 
@@ -46,6 +48,15 @@ def plain(config: Any) -> dict[str, Any]:
     """The configuration as plain JSON values."""
     values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
     return values
+
+
+def _message(error: Exception, flags: Sequence[str]) -> str:
+    # The library does not say which file it could not read, and shows types as Python does.
+    text = re.sub(r"<class '(\w+)'>", r"\1", " ".join(str(error).split()))
+    if not text.startswith(("Problems parsing config", "Unexpected config")):
+        return text.removeprefix("Parser key ")
+    files = [value for flag in flags if (value := flag.removeprefix("--config=")) and Path(value).is_file()]
+    return f"{', '.join(files)}: not a YAML file of values ({text})"
 
 
 def _first_line(function: Callable[..., Any]) -> str:

@@ -1,9 +1,10 @@
 """What every training does around the training itself, whichever product it is of."""
 
+import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 
 from headwise import __version__
 from headwise.errors import InputError
-from headwise.model_folder import ModelCard
+from headwise.model_folder import ModelCard, read_card
 from headwise.tracking.describe import DataFacts, git_commit
 from headwise.tracking.figures import learning_curves
 from headwise.tracking.local import LocalRun
@@ -26,6 +27,9 @@ from headwise.training.runs import RunFolder, run_folder
 from headwise_pipelines.card import describe
 
 RUNTIME = ("onnxruntime", "numpy", "msgspec")  # what it takes to use a model folder
+MODEL = "model"  # the model folder in a run's folder
+DESCRIBED = "described"  # there once the tracker knows configuration and data
+SCRAPS = (".export-*", f".{MODEL}.*")
 TOOLS = ("torch", "pytorch-lightning", "onnx", "onnxscript", "onnxruntime", "mlflow")
 
 
@@ -91,7 +95,7 @@ class Outcome:
         return asdict(self)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Launched:
     """An open run: its folder, its tracker, and what is said at its end."""
 
@@ -99,7 +103,22 @@ class Launched:
     data: DataFacts
     folder: RunFolder
     run: Run | LocalRun
-    _published: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def model(self) -> Path:
+        """The model folder, in the run's own."""
+        return self.folder.path / MODEL
+
+    @property
+    def exported(self) -> ModelCard | None:
+        """The card of the model that an earlier process of this run exported before it was stopped.
+
+        It is kept: exported again, the same model would be another one to the registry, by the time in its card.
+        """
+        try:
+            return read_card(self.model)
+        except InputError:
+            return None
 
     def card(self, kind: str, settings: Mapping[str, Any], metrics: Mapping[str, float]) -> ModelCard:
         """The model card, but for the proof that export adds."""
@@ -125,19 +144,17 @@ class Launched:
         self,
         fitted: Fitted,
         card: ModelCard,
-        model: Path,
         example: Mapping[str, np.ndarray],
         *,
         baselines: Mapping[str, Mapping[str, float]],
         metric: str,
         mode: Literal["min", "max"],
     ) -> Outcome:
-        """Registers the model and promotes it if it is better than the champion; closes the run's folder.
+        """Registers the model and promotes it if it is better than the champion.
 
         Args:
             fitted: what training came to.
             card: as written into the model folder.
-            model: the model folder.
             example: one input of the graph, by name.
             baselines: test metrics of what costs nothing to build.
             metric: by which the champion is chosen.
@@ -154,7 +171,7 @@ class Launched:
         if isinstance(self.run, Run):
             made = register(
                 self.run,
-                model,
+                self.model,
                 self.order.name,
                 example=example,
                 requirements=[f"{name}=={_version(name)}" for name in RUNTIME],
@@ -164,7 +181,6 @@ class Launched:
             )
             verdict = promote(self.order.name, made, metric=f"test/{metric}", mode=mode)
             promoted, decision = verdict.promoted, verdict.reason
-        self.folder.finish()
         return Outcome(
             product=self.order.product,
             preset=self.order.preset,
@@ -172,7 +188,7 @@ class Launched:
             where=self.run.where,
             metrics=card.metrics,
             baselines=baselines,
-            folder=str(model),
+            folder=str(self.model),
             name=self.order.name,
             version=made,
             champion=promoted,
@@ -206,10 +222,26 @@ def launch(order: Order, data: DataFacts) -> Iterator[Launched]:
         with open_run(order.product, order.preset, folder.path, tags=tags, resume=folder.tracker) as run:
             folder.tracked_by(run.id)
             say(f"{'continued' if folder.resumed else 'new'} run {run.id} in {folder.path}")
-            if not folder.resumed:
-                run.config({"product": order.product, "preset": order.preset, "data": str(order.data), **order.config})
-                run.dataset(data)
+            _sweep(folder.path)
+            _describe(run, order, data, folder.path / DESCRIBED)
             yield Launched(order, data, folder, run)
+        folder.finish()  # once the tracker knows of the end, too: until then the same command continues this run
+
+
+def _describe(run: Run | LocalRun, order: Order, data: DataFacts, mark: Path) -> None:
+    # A process that was stopped before the mark leaves it to the next one; to the tracker the same again is nothing new.
+    if mark.is_file():
+        return
+    run.config({"product": order.product, "preset": order.preset, "data": str(order.data), **order.config})
+    run.dataset(data)
+    mark.touch()
+
+
+def _sweep(folder: Path) -> None:
+    # What a process that was killed while it exported left half written; the folder is ours alone.
+    for pattern in SCRAPS:
+        for scrap in folder.glob(pattern):
+            shutil.rmtree(scrap, ignore_errors=True)
 
 
 def curves(fitted: Fitted, valid: Sequence[str], title: str) -> Any:

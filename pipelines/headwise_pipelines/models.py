@@ -1,5 +1,6 @@
 """Registered models: taken out of the registry, or moved in it."""
 
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,10 +25,12 @@ def export(run: str, out: Path) -> Mapping[str, Any]:
 
     Raises:
         NotFound: there is no such run or model.
-        InputError: `out` exists.
+        InputError: `out` exists, or cannot.
     """
     if out.exists():
         raise InputError(f"{out}: exists already; choose a folder that does not, or remove it")
+    if files := [parent for parent in out.parents if parent.is_file()]:
+        raise InputError(f"{out}: {files[0]} is a file; choose a folder elsewhere")
     uri = run if ":/" in run or Path(run).is_dir() else f"runs:/{run}"
     with TemporaryDirectory(prefix="headwise-") as scratch, replacing(out) as draft:
         shutil.copytree(fetch(uri, Path(scratch)), draft)
@@ -45,6 +48,10 @@ def promote(name: str, version: str, *, alias: str, force: str | None) -> Mappin
     """
     if not version.isdecimal():
         raise InputError(f"version {version!r} is not a number; `headwise ui` shows the versions of {name}")
+    if not re.fullmatch(r"(?!latest$|v\d+$)[\w-]+", alias):
+        raise InputError(f"--alias {alias!r}: letters, digits, _ and - make an alias, but not latest or v1, v2 ...")
+    if force is not None and not force.strip():
+        raise InputError("--force needs a reason, which is recorded on the version")
     metric, mode = METRICS[kind_of(name, version)]
     decision = decide(name, int(version), metric=metric, mode=mode, alias=alias, force=force or "")
     if not decision.promoted:

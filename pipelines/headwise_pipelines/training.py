@@ -40,7 +40,7 @@ def train(
     from headwise_pipelines.summary import print_outcome
 
     config = configure(
-        presets[preset], flags, command=f"headwise train {product} {preset}", again=_earlier(again, presets[preset]())
+        presets[preset], flags, command=f"headwise train {product} {preset}", again=_earlier(again, product)
     )
     order = Order(product, preset, plain(config), existing(data, preset), name or NAMES[product], work)  # type: ignore[arg-type]
     outcome = run(order, config)
@@ -70,13 +70,12 @@ def _product(product: str) -> tuple[Mapping[str, Any], Any]:
     return presets_of(product), train_speech
 
 
-def _earlier(run: str | None, preset: Any) -> Mapping[str, Any] | None:
+def _earlier(run: str | None, product: str) -> Mapping[str, Any] | None:
     if run is None:
         return None
     from headwise.tracking.earlier import config_of
 
     config = config_of(run)
-    known = {key: config[key] for key in vars(preset) if key in config}
-    if not known:
-        raise InputError(f"run {run}: its configuration is not of this product")
-    return known
+    if config.get("product") != product:
+        raise InputError(f"run {run}: it is of {config.get('product')}, not of {product}")
+    return {key: value for key, value in config.items() if key not in ("product", "preset", "data")}

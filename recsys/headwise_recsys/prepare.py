@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from headwise.errors import InputError
 from headwise.files import fingerprint
 from headwise_recsys.columns import USUAL, Columns
-from headwise_recsys.interactions import Interactions, load, save
+from headwise_recsys.interactions import META, Interactions, load, save
 from headwise_recsys.readers import Events, read, sources
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ def prepare(path: Path, folder: Path, *, min_count: int = 5, columns: Columns = 
     file's order is the time order.
 
     Args:
-        path: a file of events or the folder it is in, see `headwise_recsys.readers`.
+        path: a file of events or the folder it is in, see `headwise_recsys.readers`; or a prepared folder, which is taken as
+            it is and needs NumPy alone.
         folder: where prepared data are kept; the result lies in `folder/<name>-<fingerprint>`, whole or not at all.
         min_count: 1 keeps everything.
         columns: names of the columns of a table; by default the usual ones are recognised.
@@ -41,6 +42,8 @@ def prepare(path: Path, folder: Path, *, min_count: int = 5, columns: Columns = 
     """
     if min_count < 1:
         raise InputError(f"min_count ({min_count}) must be at least 1")
+    if (path / META).is_file():
+        return load(path)
     files = sources(path, columns)
     options = {"layout": LAYOUT, "min_count": min_count, "columns": asdict(columns)}
     mark = sha256((fingerprint(files) + json.dumps(options, sort_keys=True)).encode()).hexdigest()

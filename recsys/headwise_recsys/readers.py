@@ -23,7 +23,8 @@ if TYPE_CHECKING:  # reading needs polars, training on what was prepared does no
     import polars as pl
 
 RATINGS = {"ratings.dat": "::", "u.data": "\t"}
-TITLES = {"ratings": ("movies.dat", "movies.csv"), "u.data": ("u.item",)}  # by how the events file's name begins
+# By how the name of the events file begins.
+TITLES = {"ratings": ("movies.dat", "movies.csv"), "u.data": ("u.item",), "events": ("items.csv",)}
 PREFERRED = ("ratings.dat", "ratings.parquet", "ratings.csv", "ratings*.parquet", "ratings*.csv", "u.data", "*")
 TABLES = (".csv", ".tsv", ".inter")
 WHOLE_LINE = "\x1f"  # a separator that text does not hold makes each line one field

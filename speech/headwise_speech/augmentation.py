@@ -48,7 +48,7 @@ class SpecAugment:
 
     def __post_init__(self) -> None:
         if not 0 <= self.share <= 1:
-            raise InputError(f"augmentation.share ({self.share}) must be from 0 to 1")
+            raise InputError(f"augment.share ({self.share}) must be from 0 to 1")
 
     def __call__(
         self,

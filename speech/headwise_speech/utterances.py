@@ -21,7 +21,7 @@ from headwise.files import replacing
 
 _FULL_SCALE = 32_768  # int16 counts for 1.0
 _LITTLE_ENDIAN = "<i2"
-_META = "meta.json"
+META = "meta.json"
 _FIELDS = ("id", "text", "speaker", "split")
 
 
@@ -100,7 +100,7 @@ def write(
     Raises:
         InputError: `folder` holds something else.
     """
-    if folder.exists() and not (folder / _META).is_file() and (folder.is_file() or any(folder.iterdir())):
+    if folder.exists() and not (folder / META).is_file() and (folder.is_file() or any(folder.iterdir())):
         raise InputError(f"{folder}: holds something that is not prepared speech; choose another folder to write to")
     with replacing(folder) as draft:
         draft.mkdir()
@@ -108,7 +108,7 @@ def write(
         np.save(draft / "offsets.npy", offsets)
         _write_json(draft / "utterances.json", rows)
         seconds = float(offsets[-1] / sample_rate)
-        _write_json(draft / _META, {**facts, "sample_rate": sample_rate, "seconds": seconds})
+        _write_json(draft / META, {**facts, "sample_rate": sample_rate, "seconds": seconds})
 
 
 def load(folder: Path) -> Utterances:
@@ -118,10 +118,10 @@ def load(folder: Path) -> Utterances:
         NotFound: `folder` holds no prepared speech.
         InputError: a file of it is missing, damaged or of another length than the others.
     """
-    if not (folder / _META).is_file():
-        raise NotFound(f"{folder}: holds no prepared speech (no {_META}); prepare the data first")
+    if not (folder / META).is_file():
+        raise NotFound(f"{folder}: holds no prepared speech (no {META}); prepare the data first")
     try:
-        meta = json.loads((folder / _META).read_text(encoding="utf-8"))
+        meta = json.loads((folder / META).read_text(encoding="utf-8"))
         rows = json.loads((folder / "utterances.json").read_text(encoding="utf-8"))
         data = Utterances(
             samples=np.load(folder / "audio.npy", mmap_mode="r"),

@@ -162,3 +162,19 @@ def test_the_original_file_and_the_table_are_prepared_alike(tmp_path):
     dat, parquet = (prepare(tmp_path / name, tmp_path / "prepared") for name in ("ratings.dat", "table.parquet"))
     assert histories(dat) == histories(parquet)
     np.testing.assert_array_equal(dat.times, parquet.times)
+
+
+def test_a_prepared_folder_is_taken_as_it_is(tmp_path):
+    source = tmp_path / "events.csv"
+    source.write_text("user,item,timestamp\nann,x,3\nann,y,5\nbob,x,7\n")
+    first = prepare(source, tmp_path / "data", min_count=1)
+    (folder,) = (tmp_path / "data").iterdir()
+    again = prepare(folder, tmp_path / "elsewhere", min_count=5)
+    assert (again.fingerprint, again.item_ids) == (first.fingerprint, ["x", "y"])
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_titles_stand_beside_events(tmp_path):
+    (tmp_path / "events.csv").write_text("user,item,timestamp\nann,sku-2,3\nann,sku-1,5\n")
+    (tmp_path / "items.csv").write_text("item,title\nsku-1,walnut desk\n")
+    assert prepare(tmp_path, tmp_path / "data", min_count=1).titles == ["walnut desk", None]

@@ -5,6 +5,7 @@ from typing import Literal
 
 from headwise.training.optimization import OptimizerSettings
 from headwise.training.settings import FitSettings
+from headwise_pipelines.bounds import at_least, divisible_heads, even_heads, share
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,11 @@ class SASRecSettings:
     swiglu: bool = False
     dropout: float = 0.2
 
+    def __post_init__(self) -> None:
+        at_least("model", self, window=1, width=1, blocks=1, heads=1, hidden=0)
+        divisible_heads("model", self)
+        share("model", self, "dropout")
+
 
 @dataclass(frozen=True)
 class RecsysConfig:
@@ -53,6 +59,11 @@ class RecsysConfig:
     model: SASRecSettings = field(default_factory=SASRecSettings)
     optimizer: OptimizerSettings = field(default_factory=lambda: OptimizerSettings(rate=1.5e-3, warmup=200))
     fit: FitSettings = field(default_factory=lambda: FitSettings(epochs=30, patience=6, average=0.995))
+
+    def __post_init__(self) -> None:
+        at_least("", self, min_count=1, tokens=1)
+        if self.model.rotary:
+            even_heads("model", self.model)
 
 
 def ml_1m() -> RecsysConfig:

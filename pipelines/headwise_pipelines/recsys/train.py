@@ -47,11 +47,12 @@ def train(order: Order, config: RecsysConfig) -> Outcome:
         say("test: the model and its baselines")
         metrics = test_metrics(ModelScorer(model), data, split)
         beside = baselines(data, split)
-        target = launched.folder.path / "model"
-        card = export(model, data, split.valid, target, launched.card("recommender", settings(model), metrics))
+        card = launched.exported or export(
+            model, data, split.valid, launched.model, launched.card("recommender", settings(model), metrics)
+        )
         _report_other_split(launched, data, split)
         example = {name: value.numpy() for name, value in _example(data, split, model).items()}
-        return launched.finish(fitted, card, target, example, baselines=beside, metric="ndcg_10", mode="max")
+        return launched.finish(fitted, card, example, baselines=beside, metric="ndcg_10", mode="max")
 
 
 def build(config: RecsysConfig, data: Interactions) -> SASRec:

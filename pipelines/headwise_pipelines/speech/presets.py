@@ -5,6 +5,7 @@ from typing import Literal
 
 from headwise.training.optimization import OptimizerSettings
 from headwise.training.settings import FitSettings
+from headwise_pipelines.bounds import at_least, divisible_heads, even_heads, share
 from headwise_speech.augmentation import SpecAugment
 
 
@@ -22,11 +23,17 @@ class RecogniserSettings:
     """
 
     width: int = 144
-    blocks: int = 6
+    blocks: int = 4
     heads: int = 4
     kernel: int = 15
     channels: int = 32
     dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        at_least("model", self, width=1, blocks=1, heads=1, kernel=1, channels=1)
+        divisible_heads("model", self)
+        even_heads("model", self)  # its positions are rotary
+        share("model", self, "dropout")
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,9 @@ class DecoderSettings:
     width: int = 32
     weight: float = 0.5
     bonus: float = 0.0
+
+    def __post_init__(self) -> None:
+        at_least("decoder", self, width=1)
 
 
 @dataclass(frozen=True)
@@ -66,6 +76,10 @@ class SpeechConfig:
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     fit: FitSettings = field(default_factory=FitSettings)
 
+    def __post_init__(self) -> None:
+        at_least("", self, seconds=1)
+        at_least("augment", self.augment, bands=0, band=0, stretches=0, stretch=0)
+
 
 def an4() -> SpeechConfig:
     """CMU AN4: 42 minutes of spelled names, numbers and dates by 74 speakers.
@@ -73,9 +87,12 @@ def an4() -> SpeechConfig:
     headwise train speech an4 --data ../shared/data/an4
     """
     return SpeechConfig(
-        decoder=DecoderSettings(kind="lexicon"),
-        optimizer=OptimizerSettings(rate=2e-3, warmup=300),
-        fit=FitSettings(epochs=50, patience=0, average=0.99),
+        seconds=20.0,
+        model=RecogniserSettings(dropout=0.15),
+        augment=SpecAugment(bands=2, band=20, stretches=3, stretch=25, share=0.1),
+        decoder=DecoderSettings(kind="lexicon", weight=0.3, bonus=2.0),
+        optimizer=OptimizerSettings(rate=2e-3, warmup=300, decay=0.02),
+        fit=FitSettings(epochs=75, patience=0, average=0.998),
     )
 
 
@@ -85,9 +102,11 @@ def fsdd() -> SpeechConfig:
     headwise train speech fsdd --data ../shared/data/fsdd
     """
     return SpeechConfig(
-        decoder=DecoderSettings(kind="lexicon"),
+        seconds=20.0,
+        augment=SpecAugment(bands=2, band=15, stretches=2, stretch=20),
+        decoder=DecoderSettings(kind="lexicon", weight=0.3, bonus=2.0),
         optimizer=OptimizerSettings(rate=2e-3, warmup=200),
-        fit=FitSettings(epochs=15, patience=0, average=0.98),
+        fit=FitSettings(epochs=12, patience=0, average=0.99),
     )
 
 

@@ -1,5 +1,7 @@
 """From recordings to a registered recogniser."""
 
+from pathlib import Path
+
 import torch
 
 from headwise.errors import InputError
@@ -14,18 +16,17 @@ from headwise_pipelines.speech.presets import SpeechConfig
 from headwise_pipelines.speech.report import commonest_text, listen
 from headwise_speech.batches import SpeechBatches
 from headwise_speech.model import Recogniser, recogniser
-from headwise_speech.prepare import prepare
 from headwise_speech.task import MONITOR, RecogniserTask
 from headwise_speech.task import attention_map as attention_of
 from headwise_speech.text import Vocabulary
-from headwise_speech.utterances import Utterances
+from headwise_speech.utterances import META, Utterances, load
 
 CALIBRATED = 300  # training utterances that the front end's constants are measured on
 
 
 def train(order: Order, config: SpeechConfig) -> Outcome:
     """One run of the recogniser, from recordings to a registered model."""
-    data = prepare(order.data, order.work / "data")
+    data = prepared(order.data, order.work / "data")
     counts = {split: len(data.subset(split)) for split in ("train", "valid", "test")}
     if not all(counts.values()):
         raise InputError(f"{order.data}: {counts} utterances; a run needs all three parts, name them in the manifests")
@@ -57,12 +58,24 @@ def train(order: Order, config: SpeechConfig) -> Outcome:
         pairs = zip(heard.indices.tolist(), heard.references, heard.hypotheses, strict=True)
         launched.run.text("transcripts.tsv", "".join(f"{data.ids[i]}\t{said}\t{got}\n" for i, said, got in pairs))
         say(f"word error rate {heard.words}")
-        target = launched.folder.path / "model"
-        card = export(model, data, decoder, target, launched.card("recogniser", decoder.card(), heard.metrics()))
+        card = launched.exported or export(
+            model, data, decoder, launched.model, launched.card("recogniser", decoder.card(), heard.metrics())
+        )
         beside = {"commonest text": commonest_text(data).metrics()}
         waveform = data.waveform(int(data.subset("valid")[0]))[None]
         example = {"waveform": waveform, "lengths": torch.tensor([waveform.shape[1]]).numpy()}
-        return launched.finish(fitted, card, target, example, baselines=beside, metric="wer", mode="min")
+        return launched.finish(fitted, card, example, baselines=beside, metric="wer", mode="min")
+
+
+def prepared(data: Path, folder: Path) -> Utterances:
+    """Prepared speech: the folder itself where it is one, else what its recordings become in a folder of their own."""
+    if (data / META).is_file():
+        return load(data)
+    from headwise_speech.prepare import (
+        prepare,
+    )  # reads recordings, which a machine that only trains need not be able to
+
+    return prepare(data, folder)
 
 
 def build(config: SpeechConfig, data: Utterances, vocabulary: Vocabulary) -> Recogniser:
