@@ -43,5 +43,5 @@ def test_nothing_is_hidden_where_nothing_is_asked() -> None:
 
 
 def test_share_must_be_a_share() -> None:
-    with pytest.raises(InputError, match=r"augmentation.share \(1.5\) must be from 0 to 1"):
+    with pytest.raises(InputError, match=r"augment.share \(1.5\) must be from 0 to 1"):
         SpecAugment(share=1.5)

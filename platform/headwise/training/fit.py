@@ -12,6 +12,7 @@ from pytorch_lightning.callbacks import ProgressBar, WeightAveraging
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from headwise.errors import InputError
 from headwise.training.chatter import quiet
 from headwise.training.checkpoints import WholeFiles, sweep
 from headwise.training.finite import FiniteLoss
@@ -70,7 +71,7 @@ def fit(
     Raises:
         Interrupted: Ctrl-C or SIGTERM; the state of the last whole epoch is kept.
         HeadwiseError: the loss is no longer a number, or a checkpoint could not be written.
-        InputError: `last.ckpt` cannot be read.
+        InputError: `last.ckpt` cannot be read, or the device is not there.
     """
     checkpoints = folder / "checkpoints"
     sweep(checkpoints)
@@ -93,6 +94,7 @@ def fit(
 def _trainer(
     settings: FitSettings, folder: Path, history: History, selection: Selection, tracker: Tracker | None
 ) -> pl.Trainer:
+    _check_device(settings)
     callbacks = [SeedEveryEpoch(settings.seed), FiniteLoss(), history, *progress(history), selection]
     if settings.average:
         # Buffers follow the weights unaveraged: a mean of counters or of masks is none.
@@ -118,6 +120,16 @@ def _trainer(
         enable_model_summary=False,
         enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
     )
+
+
+def _check_device(settings: FitSettings) -> None:
+    there = {"gpu": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    count = there.get(settings.accelerator)
+    if count is not None and count < settings.devices:
+        raise InputError(
+            f"fit.accelerator {settings.accelerator} with fit.devices {settings.devices}: this machine has {count}; "
+            "--fit.accelerator auto takes what there is"
+        )
 
 
 @contextmanager

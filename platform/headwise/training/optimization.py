@@ -39,6 +39,13 @@ class OptimizerSettings:
             raise InputError(f"optimizer.rate ({self.rate}) must be above 0")
         if self.warmup < 0:
             raise InputError(f"optimizer.warmup ({self.warmup}) must be 0 steps or more")
+        if not self.decay >= 0:
+            raise InputError(f"optimizer.decay ({self.decay}) must be 0 or more")
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"optimizer.{name} ({getattr(self, name)}) must be from 0 to below 1")
+        if not 0 <= self.floor <= 1:
+            raise InputError(f"optimizer.floor ({self.floor}) is a share of optimizer.rate: from 0 to 1")
 
 
 def adamw(model: nn.Module, settings: OptimizerSettings, steps: int) -> dict[str, Any]:
