@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from headwise.model_folder import ModelCard
 
 USE = {
-    "recommender": 'curl -s localhost:8000/v1/recommendations -d \'{"history": [...], "k": 10}\'',
-    "recogniser": "curl -s localhost:8000/v1/audio/transcriptions -F file=@recording.wav",
+    "recommender": 'curl localhost:8000/v1/recommendations --json \'{"history": [...], "k": 10}\'',
+    "recogniser": "curl localhost:8000/v1/audio/transcriptions --form file=@recording.wav",
 }
 
 
@@ -52,7 +52,7 @@ def _lines(card: ModelCard, baselines: Mapping[str, Mapping[str, float]]) -> Ite
     yield ""
     yield "## Limits"
     yield ""
-    yield f"It knows what was in its data up to the day it was trained; window and decoder: `{dict(card.settings)}`."
+    yield f"It knows what was in its data, and nothing since. It is served with the settings `{dict(card.settings)}`."
 
 
 def _figure(value: float | None) -> str:
