@@ -51,7 +51,7 @@ def write(graph: Graph, path: Path, metadata: Mapping[str, str]) -> None:
         RuntimeError: the module branches on a size that should be free, or fixes it.
     """
     _check_named(graph)
-    training = graph.module.training
+    training = [(module, module.training) for module in graph.module.modules()]
     graph.module.eval()
     try:
         with _quiet(), torch.no_grad():
@@ -69,7 +69,8 @@ def write(graph: Graph, path: Path, metadata: Mapping[str, str]) -> None:
                 verbose=False,
             )
     finally:
-        graph.module.train(training)
+        for module, was in training:  # each its own: a fresh wrapper around a model in evaluation is itself in training
+            module.training = was
     assert exported is not None
     model = exported.model_proto
     _check_free(model, graph)

@@ -1,0 +1,143 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+import headwise_pipelines.recsys.export as exporting
+from headwise.errors import ParityError
+from headwise.export import Graph, Runner, write
+from headwise.model_folder import ModelCard, read_card
+from headwise_pipelines.recsys.export import export, settings
+from headwise_recsys.interactions import Interactions
+from headwise_recsys.model import SASRec, sasrec
+from headwise_recsys.splits import leave_one_out
+
+ITEMS, WINDOW, USERS = 29, 7, 53
+
+
+@pytest.fixture(scope="module")
+def data() -> Interactions:
+    rng = np.random.default_rng(3)
+    lengths = rng.integers(3, 17, USERS)
+    return Interactions(
+        items=rng.integers(1, ITEMS + 1, lengths.sum()).astype(np.int32),
+        times=None,
+        offsets=np.cumsum([0, *lengths]),
+        user_ids=list(range(USERS)),
+        item_ids=[f"i{number}" for number in range(101, 101 + ITEMS)],
+        titles=["Ä", *[None] * (ITEMS - 1)],
+        name="made",
+        fingerprint="",
+        source="",
+    )
+
+
+@pytest.fixture
+def model() -> SASRec:
+    torch.manual_seed(3)
+    return sasrec(ITEMS, window=WINDOW, width=10, blocks=1, heads=1).eval()
+
+
+@pytest.fixture(scope="module")
+def graph_file() -> dict[str, bytes]:
+    return {}
+
+
+@pytest.fixture
+def written_once(monkeypatch: pytest.MonkeyPatch, graph_file: dict[str, bytes]) -> None:
+    """The same model's graph is traced once, seconds, and copied after."""
+
+    def copied(graph: Graph, path: Path, metadata: dict[str, str]) -> None:
+        if not graph_file:
+            write(graph, path, metadata)
+            graph_file["bytes"] = path.read_bytes()
+        path.write_bytes(graph_file["bytes"])
+
+    monkeypatch.setattr(exporting, "write", copied)
+
+
+def card(model: SASRec) -> ModelCard:
+    return ModelCard("recommender", "made", settings(model), {"run": "r1"}, {"ndcg_10": 0.5}, {})
+
+
+@pytest.mark.usefixtures("written_once")
+def test_the_folder_holds_a_proved_graph_and_the_ids(data: Interactions, model: SASRec, tmp_path: Path) -> None:
+    folder = tmp_path / "models" / "made"
+    proved = export(model, data, leave_one_out(data).valid, folder, card(model))
+    assert read_card(folder).parity == proved.parity
+    assert proved.parity["rows"] == len(leave_one_out(data).valid)
+    assert proved.parity["max_difference"] < 1e-5
+    assert proved.settings == {"window": WINDOW, "max_k": ITEMS}
+    assert json.loads((folder / "items.json").read_text()) == data.item_ids
+    assert json.loads((folder / "titles.json").read_text()) == data.titles
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["made"]
+    runs = onnxruntime.InferenceSession(folder / "recommender.onnx").get_modelmeta().custom_metadata_map
+    assert runs == {"headwise.kind": "recommender", "headwise.run": "r1"}
+
+
+@pytest.mark.usefixtures("written_once")
+def test_a_graph_that_is_not_the_model_leaves_nothing(
+    data: Interactions, model: SASRec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Moved(Runner):
+        def __init__(self, module: Any, *rest: Any) -> None:
+            super().__init__(module, *rest)
+            with torch.no_grad():
+                module.model.embedding.weight[11, 3] += 0.01
+
+    monkeypatch.setattr(exporting, "Runner", Moved)
+    with pytest.raises(ParityError, match=r"scores differ by up to .* top-10 lists differ; nothing was exported"):
+        export(model, data, leave_one_out(data).valid, tmp_path / "made", card(model))
+    assert not list(tmp_path.iterdir())
+
+
+def answers(items: list[int], scores: list[float]) -> dict[str, np.ndarray]:
+    return {"items": np.array([items]), "scores": np.array([scores], np.float32)}
+
+
+INF = float("inf")
+
+
+@pytest.mark.parametrize(
+    ("want", "scores", "got", "changed"),
+    [
+        ([2, 3, 5], [0.9, 0.5, 0.1], [2, 3, 5], 0),
+        ([2, 3, 5], [0.9, 0.5, 0.1], [3, 2, 5], 1),
+        ([2, 3, 5], [0.9, 0.5, 0.5], [2, 5, 3], 0),
+        ([2, 3, 5], [0.5, 0.5, 0.1], [3, 2, 5], 0),
+        ([2, 3, 5], [0.5, 0.499999, 0.1], [3, 2, 5], 0),
+        ([2, 3, 5], [0.5, 0.5, 0.1], [3, 2, 7], 1),
+        ([2, 3, 0], [0.5, 0.1, -INF], [2, 3, 7], 1),
+        ([2, 0, 0], [0.5, -INF, -INF], [2, 0, 0], 0),
+    ],
+)
+def test_only_a_swap_of_equal_scores_is_no_change(
+    want: list[int], scores: list[float], got: list[int], changed: int
+) -> None:
+    assert exporting._changed_lists(answers(want, scores), answers(got, scores)) == changed
+
+
+def test_items_that_score_the_same_may_come_in_any_order(
+    data: Interactions, model: SASRec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with torch.no_grad():
+        model.embedding.weight[1::2] = model.embedding.weight[2::2][:, [1, 0, *range(2, 10)]].mean(0)
+    swaps = []
+
+    class Swapped(Runner):
+        def by_module(self, inputs: Any) -> Any:
+            answer = super().by_module(inputs)
+            same = np.isclose(answer["scores"][:, :-1], answer["scores"][:, 1:], rtol=0, atol=1e-6)
+            for row, place in zip(*np.nonzero(same), strict=True):
+                items = answer["items"][row]
+                items[[place, place + 1]] = items[[place + 1, place]]
+                swaps.append((row, place))
+            return answer
+
+    monkeypatch.setattr(exporting, "Runner", Swapped)
+    export(model, data, leave_one_out(data).valid, tmp_path / "made", card(model))
+    assert swaps

@@ -1,0 +1,117 @@
+import pytest
+import torch
+from torch import Tensor, nn
+
+from headwise.attention import Coordinates, rows
+from headwise_recsys.model import SASRec, sasrec
+
+ITEMS, WINDOW, WIDTH = 29, 13, 22
+
+
+@pytest.fixture(
+    scope="module",
+    params=[{}, {"rotary": True, "gated": True, "swiglu": True}],
+    ids=["learned positions", "rotary gated swiglu"],
+)
+def model(request: pytest.FixtureRequest) -> SASRec:
+    torch.manual_seed(3)
+    model = sasrec(ITEMS, window=WINDOW, width=WIDTH, blocks=2, heads=1, hidden=17, **request.param)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            nn.init.normal_(parameter, std=0.3)  # at the start gates are nearly shut and norms the identity
+        model.embedding.weight[0] = 0
+    return model.eval().requires_grad_(False)
+
+
+def histories(*lengths: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(5)
+    items = torch.randint(1, ITEMS + 1, (len(lengths), max(lengths)), generator=generator)
+    return items * (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]), torch.tensor(lengths)
+
+
+def close(got: Tensor, want: Tensor) -> None:
+    torch.testing.assert_close(got, want, atol=2e-6, rtol=1e-5)
+
+
+def test_scores_are_products_with_the_embeddings_by_hand() -> None:
+    model = sasrec(3, window=5, width=2, blocks=1, heads=1)
+    with torch.no_grad():
+        model.embedding.weight[1:] = torch.tensor([[1.0, 0.0], [2.0, 7.0], [-1.0, 3.0]])
+    assert model.scores(torch.tensor([[3.0, 5.0]])).tolist() == [[0, 3, 41, 12]]
+
+
+def test_packed_histories_say_what_they_say_alone(model: SASRec) -> None:
+    items, lengths = histories(3, 5, 2)
+    packed = torch.cat([items[row, :length] for row, length in enumerate(lengths.tolist())] + [torch.zeros(1).long()])
+    position = torch.tensor([[0, 1, 2, 0, 1, 2, 3, 4, 0, 1, 0]])
+    segment = torch.tensor([[1, 1, 1, 2, 2, 2, 2, 2, 3, 3, 0]])
+    together = model(packed[None], Coordinates(position, segment, torch.zeros_like(position)))[0]
+    for row, (start, length) in enumerate([(0, 3), (3, 5), (8, 2)]):
+        alone = model(items[row : row + 1, :length], rows(lengths[row : row + 1], length))
+        close(together[start : start + length], alone[0])
+
+
+def test_the_future_cannot_change_the_past(model: SASRec) -> None:
+    items, lengths = histories(11)
+    before = model(items, rows(lengths, 11))
+    for changed in (3, 7):
+        other = items.clone()
+        other[0, changed:] = items[0, changed:] % ITEMS + 1
+        after = model(other, rows(lengths, 11))
+        close(after[:, :changed], before[:, :changed])
+        assert ((after - before)[:, changed:].abs().amax(2) > 1e-3).all()
+
+
+def test_batch_mates_and_padding_change_nothing(model: SASRec) -> None:
+    items, lengths = histories(3, 11, 1, 7)
+    together = model.expects(nn.functional.pad(items, (0, 2)), lengths)
+    for row, length in enumerate(lengths.tolist()):
+        close(together[row : row + 1], model.expects(items[row : row + 1, :length], lengths[row : row + 1]))
+    torch.testing.assert_close(model.expects(items.flip(0), lengths.flip(0)).flip(0), together)
+
+
+def test_what_is_expected_is_what_the_last_item_says(model: SASRec) -> None:
+    items, lengths = histories(3, 11, 5)
+    hidden = model(items, rows(lengths, 11))
+    close(model.expects(items, lengths), hidden[torch.arange(3), lengths - 1])
+
+
+def test_order_matters(model: SASRec) -> None:
+    swapped, lengths = torch.tensor([[2, 3, 5, 7, 11], [3, 2, 5, 7, 11]]), torch.tensor([5, 5])
+    first, second = model.expects(swapped, lengths)
+    assert (first - second).abs().max() > 1e-3
+
+
+def test_an_empty_history_has_an_answer_too(model: SASRec) -> None:
+    expected = model.expects(torch.tensor([[0, 0, 0], [2, 3, 5]]), torch.tensor([0, 3]))
+    assert expected.isfinite().all()
+    close(expected[:1], model.expects(torch.tensor([[0]]), torch.tensor([0])))
+
+
+def test_attention_weights_are_shares_of_the_past(model: SASRec) -> None:
+    items, lengths = histories(3, 11)
+    weights = model.attention_weights(items, lengths)
+    assert [tuple(block.shape) for block in weights] == [(2, 1, 11, 11)] * 2
+    for block in weights:
+        close(block[0, 0, :3].sum(1), torch.ones(3))
+        assert not block.triu(1).any()
+        assert not block[0, :, :, 3:].any()
+
+
+def test_a_history_longer_than_the_window_is_refused(model: SASRec) -> None:
+    assert model.expects(*histories(WINDOW)).isfinite().all()
+    items, lengths = histories(17)
+    for asked in (model.expects, model.attention_weights):
+        with pytest.raises(ValueError, match=r"17 items, the model looks at 13 \(its window\): give the last 13"):
+            asked(items, lengths)
+
+
+def test_padding_is_never_learned() -> None:
+    model = sasrec(ITEMS, window=WINDOW, width=WIDTH, blocks=1, heads=1)
+    items, lengths = histories(3, 11)
+    hidden = model(items, rows(lengths, 11))
+    (hidden @ model.embedding.weight[1:].T).square().sum().backward()
+    assert model.embedding.weight.grad is not None
+    assert not model.embedding.weight[0].any()
+    assert not model.embedding.weight.grad[0].any()
+    assert model.embedding.weight.grad[1:].any(1).all()
