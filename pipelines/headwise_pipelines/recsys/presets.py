@@ -102,7 +102,7 @@ def shopping() -> RecsysConfig:
         tokens=2048,
         model=SASRecSettings(window=64, dropout=0.1),
         optimizer=OptimizerSettings(rate=3e-3, warmup=50),
-        fit=FitSettings(epochs=20, patience=5, average=0.98),
+        fit=FitSettings(epochs=12, patience=0, average=0.98),
     )
 
 

@@ -128,9 +128,11 @@ def spelled() -> SpeechConfig:
     headwise train speech spelled --data FOLDER
     """
     return SpeechConfig(
-        decoder=DecoderSettings(kind="lexicon"),
+        seconds=20.0,
+        augment=SpecAugment(bands=2, band=15, stretches=2, stretch=20),
+        decoder=DecoderSettings(kind="lexicon", weight=0.3, bonus=2.0),
         optimizer=OptimizerSettings(rate=2e-3, warmup=100),
-        fit=FitSettings(epochs=15, patience=0, average=0.98),
+        fit=FitSettings(epochs=10, patience=0, average=0.99),
     )
 
 
