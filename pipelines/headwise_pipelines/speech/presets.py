@@ -104,9 +104,9 @@ def fsdd() -> SpeechConfig:
     return SpeechConfig(
         seconds=20.0,
         augment=SpecAugment(bands=2, band=15, stretches=2, stretch=20),
-        decoder=DecoderSettings(kind="lexicon", weight=0.3, bonus=2.0),
+        decoder=DecoderSettings(kind="lexicon", weight=1.0),
         optimizer=OptimizerSettings(rate=2e-3, warmup=200),
-        fit=FitSettings(epochs=12, patience=0, average=0.99),
+        fit=FitSettings(epochs=20, patience=0, average=0.99),
     )
 
 
