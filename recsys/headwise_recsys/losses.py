@@ -50,9 +50,8 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         total = hidden.new_zeros(())
         for start in range(0, positions, rows):
             some, wanted = hidden[start : start + rows], targets[start : start + rows]
-            right = weight.index_select(
-                0, wanted
-            )  # refuses -1, padding's, which weight[wanted] would take for the last item
+            # Refuses padding's -1, which weight[wanted] would take for the last item.
+            right = weight.index_select(0, wanted)
             logits = torch.mm(some, weight.t(), out=buffer[: len(some)])
             peak = logits.amax(1, keepdim=True)
             exps = logits.sub_(peak).exp_()

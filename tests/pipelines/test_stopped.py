@@ -79,7 +79,9 @@ def test_stopped_by_the_user_it_says_how_to_go_on_and_goes_on(trained, place, mo
         patch.setattr(RecommenderTask, "training_step", interrupted)
         stopped = place.run(*trained.arguments)
     assert (stopped.code, stopped.out) == (130, "")
-    assert stopped.err.splitlines()[-1].startswith("headwise: training was stopped by Ctrl-C: 1 whole epoch is kept in ")
+    assert stopped.err.splitlines()[-1].startswith(
+        "headwise: training was stopped by Ctrl-C: 1 whole epoch is kept in "
+    )
     with place.entered() as client:
         [run] = client.search_runs([client.get_experiment_by_name("recsys").experiment_id])
     assert run.info.status == "KILLED"
