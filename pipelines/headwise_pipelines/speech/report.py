@@ -65,13 +65,13 @@ def listen(model: Recogniser, decode: Decode, vocabulary: Vocabulary, data: Utte
     """What the model hears in every utterance of a split."""
     model.eval()
     indices = data.subset(split)
-    hypotheses = {}
+    hypotheses: dict[int, str] = {}
     spoken = Spoken(data, vocabulary)
     for drawn in evenly(data, indices, seconds=BATCH):
         batch = spoken[drawn]
         log_probs, frames = model(batch.waveform, batch.lengths)
-        for utterance, row, length in zip(drawn, log_probs.numpy(), frames.tolist(), strict=True):
-            hypotheses[utterance.index] = decode(row[:length]).text
+        for one, row, length in zip(drawn, log_probs.numpy(), frames.tolist(), strict=True):
+            hypotheses[one.utterance] = decode(row[:length]).text
     references = [normalise(data.texts[index]) for index in indices]
     return Heard(indices, references, [hypotheses[index] for index in indices.tolist()])
 
