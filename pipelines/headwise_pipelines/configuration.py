@@ -52,7 +52,7 @@ def plain(config: Any) -> dict[str, Any]:
 
 def _message(error: Exception, flags: Sequence[str]) -> str:
     # The library does not say which file it could not read, and shows types as Python does.
-    text = re.sub(r"<class '(\w+)'>", r"\1", " ".join(str(error).split()))
+    text = re.sub(r"a <class '(\w+)'>", r"\1", " ".join(str(error).split()))
     if not text.startswith(("Problems parsing config", "Unexpected config")):
         return text.removeprefix("Parser key ")
     files = [value for flag in flags if (value := flag.removeprefix("--config=")) and Path(value).is_file()]

@@ -129,10 +129,11 @@ def spelled() -> SpeechConfig:
     """
     return SpeechConfig(
         seconds=20.0,
-        augment=SpecAugment(bands=2, band=15, stretches=2, stretch=20),
+        model=RecogniserSettings(dropout=0.05),
+        augment=SpecAugment(bands=1, band=15, stretches=1, stretch=15),
         decoder=DecoderSettings(kind="lexicon", weight=0.3, bonus=2.0),
         optimizer=OptimizerSettings(rate=2e-3, warmup=100),
-        fit=FitSettings(epochs=10, patience=0, average=0.99),
+        fit=FitSettings(epochs=16, patience=0, average=0.98),
     )
 
 
