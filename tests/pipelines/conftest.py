@@ -139,13 +139,23 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory, migrated: Path, shop: Path) -> Chain:
+def chain(migrated: Path) -> Any:
+    """Makes a whole run in a folder."""
+
+    def chain(folder: Path, words: tuple[str, ...], data: Path, values: dict[str, object]) -> Chain:
+        place = place_in(folder, migrated)
+        arguments = (*words, "--data", str(data), *flags(values), "--json")
+        said = place.run(*arguments)
+        assert said.code == 0, said.err
+        return Chain(place, data, arguments, said.json, said.err)
+
+    return chain
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, chain: Any, shop: Path) -> Any:
     """The recommender's whole run, never stopped."""
-    place = place_in(tmp_path_factory.mktemp("recommender"), migrated)
-    arguments = ("train", "recsys", "shopping", "--data", str(shop), *flags(TINY), "--json")
-    said = place.run(*arguments)
-    assert said.code == 0, said.err
-    return Chain(place, shop, arguments, said.json, said.err)
+    return chain(tmp_path_factory.mktemp("recommender"), ("train", "recsys", "shopping"), shop, TINY)
 
 
 @pytest.fixture(scope="session", autouse=True)

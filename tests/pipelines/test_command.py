@@ -1,6 +1,8 @@
 """The command line: quick to answer, one message for whatever is wrong with it, and the same exit codes everywhere."""
 
 import json
+import os
+import re
 import subprocess
 import sys
 
@@ -9,6 +11,7 @@ import pytest
 import headwise_pipelines.doctor
 from headwise import __version__
 from headwise.errors import HeadwiseError, InputError, ParityError
+from headwise_pipelines.command import main
 from headwise_pipelines.training import NAMES, presets_of
 
 TRAIN = ("train", "recsys", "shopping", "--data", "SHOP")
@@ -37,7 +40,7 @@ finally:
 def test_help_names_every_command(place) -> None:
     said = place.run("--help")
     assert said.code == 0
-    assert [name for name in COMMANDS if f"    {name} " not in said.out] == []
+    assert [name for name in COMMANDS if not re.search(rf"^    {name}\b", said.out, re.MULTILINE)] == []
 
 
 def test_training_help_lists_the_presets_of_both_products(place) -> None:
@@ -82,7 +85,7 @@ def test_flags_go_over_the_file_and_the_file_over_the_preset(place) -> None:
         ([*TRAIN, "extra"], "unrecognized arguments: extra; `headwise train recsys shopping --help` lists"),
         ([*TRAIN, "--model.widht", "3"], "unrecognized arguments: --model.widht 3; `headwise train"),
         ([*TRAIN, "--nam", "x"], "unrecognized arguments: --nam x"),
-        ([*TRAIN, "--model.width", "x"], '"model.width": Expected a int. Got value: x'),
+        ([*TRAIN, "--model.width", "x"], '"model.width": Expected int. Got value: x'),
         ([*TRAIN, "--model.width", "0"], "model.width (0) must be at least 1"),
         ([*TRAIN, "--model.width", "15"], "model.width (15) must be divisible by model.heads (2)"),
         ([*TRAIN, "--model.width", "22", "--model.rotary", "true"], "model.width / model.heads (22 / 2) must be even"),
@@ -119,24 +122,20 @@ def test_flags_go_over_the_file_and_the_file_over_the_preset(place) -> None:
         (["serve", "models:recommender"], "models:recommender: not a model; write models:/NAME@ALIAS"),
         (["serve", "RECOMMENDER", "RECOMMENDER"], "two of the models recommender, recommender answer /v1/rec"),
         (["serve", "RECOMMENDER", "--host", "nosuch.invalid"], "--host nosuch.invalid: not an address"),
-        (["recommend", "RECOMMENDER", "7"], "items that this model does not know: 7"),
+        (["recommend", "RECOMMENDER", "7", "-k", "3"], "items that this model does not know: 7"),
         (["recommend", "RECOMMENDER", "101", "-k", "0"], "k is 0; this model recommends 1 to 7 items"),
         (["recommend", "RECOGNISER", "101"], "RECOGNISER: a recogniser, a recommender is needed here"),
         (["transcribe", "RECOMMENDER", "x.wav"], "RECOMMENDER: a recommender, a recogniser is needed here"),
         (["transcribe", "RECOGNISER", "nowhere.wav"], "nowhere.wav: no such file"),
-        (["ui"], "there is no mlflow.db here"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line_and_nothing_is_left(
-    arguments, message, place, shop, recommender_folder, recogniser_folder, monkeypatch
+    arguments, message, place, shop, recommender_folder, recogniser_folder
 ) -> None:
     for name, text in {"broken.yaml": "model: [3\n", "empty.yaml": "", "typo.yaml": "modle: {width: 22}\n"}.items():
         (place.folder / name).write_text(text, encoding="utf-8")
     paths = {"SHOP": shop, "RECOMMENDER": recommender_folder, "RECOGNISER": recogniser_folder}
     before = place.files()
-    if arguments == ["ui"]:
-        (place.folder / "mlflow.db").unlink()
-        monkeypatch.setattr(type(place), "environment", {"MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"})
     said = place.run(*(paths.get(argument, argument) for argument in arguments))
     assert said.code == 2, said.err
     for name, path in paths.items():
@@ -199,3 +198,21 @@ def test_doctor_tells_a_person_and_a_program_the_same(place) -> None:
     assert findings["headwise"] == __version__
     assert {"Python", "processors", "free disk here", "tracking store", "torch", "mlflow", "GPU"} <= findings.keys()
     assert [what for what in findings if what not in told.out] == []
+
+
+def test_pages_are_those_of_the_store_and_refused_where_there_is_none(tmp_path, monkeypatch, capsys) -> None:
+    became = []
+    monkeypatch.setattr(os, "execve", lambda program, arguments, environment: became.append(arguments))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert main(["ui"]) == 2
+    assert capsys.readouterr().err.startswith("headwise: there is no mlflow.db here; train something first")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
+    assert main(["ui"]) == 2
+    assert "is a server already: open http://127.0.0.1:5000 in a browser" in capsys.readouterr().err
+    assert became == []
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///elsewhere.db")
+    assert main(["ui", "--port", "5003"]) == 0
+    [line] = became
+    assert " ".join(line).startswith(f"{sys.executable} -m mlflow server --backend-store-uri sqlite:///elsewhere.db")
+    assert line[line.index("--port") + 1] == "5003"
