@@ -129,6 +129,7 @@ def test_mixed_precision_is_computed_in_float32() -> None:
     torch.testing.assert_close(loss, textbook(hidden.float(), weight, targets))
     assert {p.grad.dtype for p in (tokens, weight, *layer.parameters()) if p.grad is not None} == {torch.float32}
     assert all(p.grad is not None for p in (tokens, weight, *layer.parameters()))
+    assert softmax_cross_entropy(hidden, weight.bfloat16(), targets).dtype == torch.float32
 
 
 def test_refusals_say_what_was_wrong() -> None:
