@@ -168,6 +168,7 @@ class Launched:
         promoted = False
         text = describe(card, baselines)
         self.run.text("model_card.md", text)
+        self.run.tag("mlflow.note.content", text)  # the description on the run's page
         if isinstance(self.run, Run):
             made = register(
                 self.run,
