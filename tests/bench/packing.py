@@ -1,8 +1,8 @@
-"""Times a training step on packed rows against the same histories padded, one to a row: real positions a second.
+"""Times a training step on packed rows against the same histories padded to the window, one to a row: real positions a second.
 
     python tests/bench/packing.py [--threads 1] [--steps 7]
 
-Histories have the lengths of MovieLens 1M and of Amazon Beauty (lognormal), the model is the preset's SASRec, the loss is the
+Histories have the lengths of MovieLens 1M and of Amazon Beauty (lognormal), the model is a SASRec of the default size, the loss is the
 exact one at real positions in both, so that the difference is the encoder's work on padding. The two take turns.
 """
 

@@ -84,8 +84,6 @@ def _distance(want: NDArray[np.generic], got: NDArray[np.generic]) -> float:
     if a.shape != b.shape:
         return float("inf")
     finite = np.isfinite(a) & np.isfinite(b)
-    if not np.array_equal(
-        a[~finite], b[~finite]
-    ):  # the same infinities are no difference; not a number never equals itself
+    if not np.array_equal(a[~finite], b[~finite]):  # the same infinities agree; what is not a number never does
         return float("inf")
     return float(np.abs(a[finite] - b[finite]).max(initial=0.0))
