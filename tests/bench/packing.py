@@ -2,8 +2,8 @@
 
     python tests/bench/packing.py [--threads 1] [--steps 7]
 
-Histories have the lengths of MovieLens 1M and of Amazon Beauty (lognormal), the model is a SASRec of the default size, the loss is the
-exact one at real positions in both, so that the difference is the encoder's work on padding. The two take turns.
+Histories have the lengths of MovieLens 1M and of Amazon Beauty (lognormal), the model is a SASRec of the default size, and the
+loss is the exact one at real positions in both, so that the difference is the encoder's work on padding. They take turns.
 """
 
 import argparse
