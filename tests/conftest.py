@@ -6,6 +6,7 @@ by itself or through a product.
 
 import asyncio
 import json
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -194,3 +195,8 @@ def _model(
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=11)
     onnx.checker.check_model(model)
     return model
+
+
+def pytest_configure() -> None:
+    """A shell starts background commands deaf to Ctrl-C, which the tests of stopping would inherit."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -60,8 +60,8 @@ EVENTS: dict[str, tuple[bytes, str]] = {
     "empty": (b"", "events.csv: is empty"),
     "head alone": (b"user,item,timestamp\n", "events.csv: has no events"),
     "not UTF-8": ("user,item,timestamp\nJosé,b,1\n".encode("latin-1"), "events.csv, line 2: "),
-    "no time": (b"user,item,timestamp\na,b,1\na,c,soon\n", "events.csv, line 3: "),
-    "no item": (b"user,item,timestamp\na,b,1\na,,2\n", "events.csv, line 3: "),
+    "no time": (b"user,item,timestamp\na,b,1\na,c,soon\n", "events.csv, line 3"),
+    "no item": (b"user,item,timestamp\na,b,1\na,,2\n", "events.csv, line 3"),
 }
 
 
