@@ -92,7 +92,7 @@ def an4() -> SpeechConfig:
         augment=SpecAugment(bands=2, band=20, stretches=3, stretch=25, share=0.1),
         decoder=DecoderSettings(kind="lexicon", weight=0.3, bonus=2.0),
         optimizer=OptimizerSettings(rate=2e-3, warmup=300, decay=0.02),
-        fit=FitSettings(epochs=75, patience=0, average=0.998),
+        fit=FitSettings(epochs=60, patience=0, average=0.998),
     )
 
 
