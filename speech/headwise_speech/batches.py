@@ -95,11 +95,16 @@ def _cut(order: NDArray[np.int64], durations: NDArray[np.float64], count: int) -
 
 
 class Spoken(Dataset[Batch]):
-    """Turns lists of drawn utterances into tensors."""
+    """Turns lists of drawn utterances into tensors.
+
+    A character that no training text has cannot be learnt: where another part has it, it is left out of the tokens.
+    """
 
     def __init__(self, data: Utterances, vocabulary: Vocabulary) -> None:
         self.data = data
-        self.tokens = [torch.tensor(vocabulary.encode(text)) for text in data.texts]
+        self.tokens = [
+            torch.tensor(vocabulary.encode(vocabulary.writable(text)), dtype=torch.long) for text in data.texts
+        ]
 
     def __getitem__(self, batch: list[Drawn]) -> Batch:
         waveforms = [change_speed(torch.from_numpy(self.data.waveform(u.utterance)), u.speed) for u in batch]

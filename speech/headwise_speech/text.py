@@ -82,6 +82,10 @@ class Vocabulary:
                 f"{''.join(self.tokens[1:])!r}; build the vocabulary from texts that have it"
             ) from error
 
+    def writable(self, text: str) -> str:
+        """A text without the characters that the vocabulary lacks, normalised first."""
+        return normalise("".join(character for character in normalise(text) if character in self._index))
+
     def decode(self, tokens: Iterable[int]) -> str:
         """The text of tokens; blanks vanish, repeats stay."""
         return "".join(self.tokens[token] for token in tokens if token)

@@ -68,3 +68,9 @@ def test_a_wrong_vocabulary_is_refused(tmp_path, tokens):
         Vocabulary.load(path)
     with pytest.raises(NotFound):
         Vocabulary.load(tmp_path / "gone.json")
+
+
+def test_what_the_vocabulary_lacks_cannot_be_written() -> None:
+    vocabulary = Vocabulary.of(["one two"])
+    assert vocabulary.writable("Two x one, KW") == "TWO ONE W"
+    assert vocabulary.encode(vocabulary.writable("k")) == []

@@ -18,7 +18,7 @@ from headwise_speech.batches import SpeechBatches
 from headwise_speech.model import Recogniser, recogniser
 from headwise_speech.task import MONITOR, RecogniserTask
 from headwise_speech.task import attention_map as attention_of
-from headwise_speech.text import Vocabulary
+from headwise_speech.text import Vocabulary, normalise
 from headwise_speech.utterances import META, Utterances, load
 
 CALIBRATED = 300  # training utterances that the front end's constants are measured on
@@ -35,6 +35,8 @@ def train(order: Order, config: SpeechConfig) -> Outcome:
     )
     texts = [data.texts[index] for index in data.subset("train")]
     vocabulary = Vocabulary.of(texts)
+    if unheard := sorted(set().union(*map(normalise, data.texts)) - set(vocabulary.tokens)):
+        say(f"in no training text, and so always heard wrong: {' '.join(unheard)}")
     decoder = Decoder(config.decoder, vocabulary, texts)
     with launch(order, facts(data)) as launched:
         torch.manual_seed(config.fit.seed)
