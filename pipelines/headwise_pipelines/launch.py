@@ -90,6 +90,11 @@ class Outcome:
     epochs: int
     chosen: int
 
+    @property
+    def model(self) -> str:
+        """What to call the model in other commands: its version in the registry, its folder where there is none."""
+        return f"models:/{self.name}/{self.version}" if self.version else self.folder
+
     def plain(self) -> dict[str, Any]:
         """As plain JSON values."""
         return asdict(self)

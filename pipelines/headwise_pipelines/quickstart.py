@@ -46,7 +46,7 @@ def quickstart(folder: Path, *, work: Path, port: int) -> Mapping[str, Any]:
     began = time.monotonic()
     recommender, best = _recommender(folder / "shopping", work)
     recogniser = _recogniser(folder / "spelled", work)
-    models = [f"models:/{outcome.name}/{outcome.version}" for outcome in (recommender, recogniser) if outcome]
+    models = [outcome.model for outcome in (recommender, recogniser) if outcome]
     with _served(models, port) as address:
         say(f"asking the server at {address}")
         question, recommendation = _ask_recommender(address, folder / "shopping")
@@ -152,5 +152,5 @@ def _print(recommender: Outcome, best: Mapping[str, float], recogniser: Outcome 
             continue
         console.print(figures(outcome, bound))
         champion = "the champion" if outcome.champion else f"not the champion: {outcome.reason}"
-        console.print(f"registered as models:/{outcome.name}/{outcome.version}, {champion}")
+        console.print(f"the model is {outcome.model}, {champion}")
         console.print(f"run {outcome.run}: {outcome.where}\n")

@@ -23,12 +23,11 @@ def print_outcome(outcome: Outcome, best: Mapping[str, float] | None = None) -> 
     """
     console = Console(highlight=False, soft_wrap=True)
     console.print(figures(outcome, best))
-    registered = f"models:/{outcome.name}/{outcome.version}" if outcome.version else outcome.folder
     console.print(
-        f"model    {registered}, {'now the champion' if outcome.champion else 'not the champion'}: {outcome.reason}"
+        f"model    {outcome.model}, {'now the champion' if outcome.champion else 'not the champion'}: {outcome.reason}"
     )
     console.print(f"run      {outcome.where}")
-    console.print(f"serve    headwise serve {registered}")
+    console.print(f"serve    headwise serve {outcome.model}")
 
 
 def figures(outcome: Outcome, best: Mapping[str, float] | None = None) -> Table:

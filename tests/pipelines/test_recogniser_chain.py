@@ -2,6 +2,7 @@
 
 import io
 import json
+import signal
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -118,3 +119,21 @@ def test_transcribe_and_evaluate_hear_the_same(heard) -> None:
     figures = heard.place.run("evaluate", "models:/recogniser@champion", "--data", heard.data, "--json")
     assert figures.json["metrics"] == heard.outcome["metrics"]
     assert figures.json["baselines"] == heard.outcome["baselines"]
+
+
+def test_stopped_and_continued_it_hears_as_if_nothing_had_been(heard, place, monkeypatch) -> None:
+    step = RecogniserTask.training_step
+
+    def interrupted(task: RecogniserTask, batch: Any, number: int) -> Any:
+        if (task.current_epoch, number) == (1, 3):
+            signal.raise_signal(signal.SIGINT)
+        return step(task, batch, number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RecogniserTask, "training_step", interrupted)
+        stopped = place.run(*heard.arguments)
+    assert stopped.code == 130, stopped.err
+    again = place.run(*heard.arguments)
+    assert again.code == 0, again.err
+    assert f"continued run {again.json['run']}" in again.err
+    assert (again.json["metrics"], again.json["version"]) == (heard.outcome["metrics"], 1)
