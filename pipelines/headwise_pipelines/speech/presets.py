@@ -19,7 +19,7 @@ class RecogniserSettings:
         heads: of each block's attention.
         kernel: tokens of 40 ms that a block's convolution covers.
         channels: of the two convolutions that turn 10 ms frames into 40 ms tokens.
-        dropout: before the blocks, inside them, and on the answer of every branch.
+        dropout: before the blocks and on the answer of every branch.
     """
 
     width: int = 144
