@@ -12,10 +12,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from headwise.errors import InputError, NotFound
 from headwise.files import replacing, sha256
+
+Table = TypeVar("Table")
 
 CARD = "model.json"
 FORMAT = 1
@@ -76,6 +78,24 @@ def read_card(folder: Path, verify: bool = True) -> ModelCard:
     for name, facts in listed.items():
         _check(folder, name, facts, verify)
     return card
+
+
+def read_table(path: Path, kind: type[Table]) -> Table:
+    """A JSON table of a model folder, checked to be of a type.
+
+    Args:
+        path: the file.
+        kind: what it must hold, such as `list[str]`.
+
+    Raises:
+        InputError: it cannot be read, or holds something else.
+    """
+    import msgspec  # the server's; whoever only writes folders need not have it
+
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); export the model again") from error
 
 
 def _check(folder: Path, name: str, facts: tuple[int, str], verify: bool) -> None:

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from headwise.errors import InputError
-from headwise.model_folder import ModelCard, read_card
+from headwise.model_folder import ModelCard, read_card, read_table
 from headwise.serving.batching import Batcher
 from headwise.serving.bodies import json_response, read_json
 from headwise.serving.problems import Refusal
@@ -281,21 +281,14 @@ def load(folder: Path, *, name: str = KIND, version: str | None = None, threads:
             raise InputError(
                 f"{folder}/model.json: settings.{key} is {card.settings.get(key)!r}, not a number; export again"
             )
-    ids: list[Id] = _table(folder / "items.json", list[Id])
+    ids: list[Id] = read_table(folder / "items.json", list[Id])
     titles: list[str | None] = [None] * len(ids)
     if (folder / "titles.json").is_file():
-        titles = _table(folder / "titles.json", list[str | None])
+        titles = read_table(folder / "titles.json", list[str | None])
     if not ids or len(titles) != len(ids):
         raise InputError(f"{folder}: items.json holds {len(ids)} ids, titles.json {len(titles)} titles; export again")
     session = Session(folder / GRAPH, inputs=INPUTS, outputs=OUTPUTS, threads=threads)
     return Recommender(card, session, ids, titles, name, version)
-
-
-def _table(path: Path, kind: Any) -> Any:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); export the model again") from error
 
 
 def _padded(rows: Sequence[Sequence[int]]) -> npt.NDArray[np.int64]:

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from headwise.errors import InputError, NotFound
-from headwise.model_folder import ModelCard, read_card
+from headwise.model_folder import ModelCard, read_card, read_table
 from headwise.serving.batching import Batcher
 from headwise.serving.bodies import json_response
 from headwise.serving.openapi import problem_responses
@@ -215,19 +215,12 @@ def _decoder(folder: Path, card: ModelCard) -> Callable[[LogProbs], Any]:
         case "greedy":
             return partial(greedy, vocabulary=vocabulary)
         case "lexicon":
-            words = _table(folder / "words.json", list[str])
+            words = read_table(folder / "words.json", list[str])
             pairs = folder / "pairs.json"
-            language = _table(pairs, WordPairs) if pairs.is_file() else None
+            language = read_table(pairs, WordPairs) if pairs.is_file() else None
             return LexiconBeam(words, vocabulary, pairs=language, **card.settings.get("beam", {}))
         case other:
             raise InputError(f"{folder}/model.json: settings.decoder is {other!r}, not greedy or lexicon; export again")
-
-
-def _table(path: Path, kind: Any) -> Any:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); export the model again") from error
 
 
 def _upload(form: FormData) -> UploadFile:

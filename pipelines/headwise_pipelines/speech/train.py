@@ -73,9 +73,8 @@ def prepared(data: Path, folder: Path) -> Utterances:
     """Prepared speech: the folder itself where it is one, else what its recordings become in a folder of their own."""
     if (data / META).is_file():
         return load(data)
-    from headwise_speech.prepare import (
-        prepare,
-    )  # reads recordings, which a machine that only trains need not be able to
+    # It reads recordings, which a machine that only trains need not be able to.
+    from headwise_speech.prepare import prepare
 
     return prepare(data, folder)
 
