@@ -20,6 +20,9 @@ def _lines(card: ModelCard, baselines: Mapping[str, Mapping[str, float]]) -> Ite
     yield f"# {card.kind.capitalize()}: {card.name}"
     yield ""
     yield f"Trained by `headwise train {provenance['product']} {provenance['preset']}`, run `{provenance['run']}`."
+    if start := provenance.get("start"):
+        still = ", whose blocks were not trained further" if start["frozen"] else ""
+        yield f"It started from the weights of run `{start['run']}`, {start['name']}{still}."
     yield ""
     yield "## Test figures"
     yield ""

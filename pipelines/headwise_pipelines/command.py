@@ -77,6 +77,8 @@ def _train(options: argparse.Namespace) -> Mapping[str, Any] | None:
         name=options.name,
         work=WORK,
         again=options.from_run,
+        init_from=options.init_from,
+        freeze=options.freeze,
         quiet=options.json,
     )
 
@@ -168,7 +170,8 @@ def _parser() -> argparse.ArgumentParser:
         "One run, from raw data to a registered ONNX model.",
         add_help=False,
         allow_abbrev=False,
-        usage="headwise train recsys|speech PRESET --data PATH [--name NAME] [--from-run ID] [--json] [--model.width N ...]",
+        usage="headwise train recsys|speech PRESET --data PATH [--name NAME] [--init-from RUN [--freeze]] [--from-run ID] "
+        "[--json] [--model.width N ...]",
         epilog="With a product and a preset, --help lists every value that can be changed.",
     )
     train.add_argument("product", choices=("recsys", "speech"), nargs="?", help="what to train")
@@ -176,6 +179,12 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--data", type=Path, metavar="PATH", help="a file or folder of raw data")
     train.add_argument("--name", help="registered name (default: recommender or recogniser)")
     train.add_argument("--from-run", metavar="ID", help="repeat the configuration of an earlier run")
+    train.add_argument(
+        "--init-from",
+        metavar="RUN",
+        help="start from the weights of an earlier run: its id or folder, or models:/NAME@ALIAS",
+    )
+    train.add_argument("--freeze", action="store_true", help="do not train what was taken into the encoder's blocks")
     train.set_defaults(parser=train)
 
     evaluate = command("evaluate", _evaluate, "A model's figures on a data set's test part.")

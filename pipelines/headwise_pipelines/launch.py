@@ -8,26 +8,30 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
+from torch import nn
 
 from headwise import __version__
 from headwise.errors import InputError
 from headwise.model_folder import ModelCard, read_card
 from headwise.tracking.describe import DataFacts, git_commit
+from headwise.tracking.earlier import WEIGHTS
 from headwise.tracking.figures import learning_curves
 from headwise.tracking.local import LocalRun
 from headwise.tracking.opening import open_run
 from headwise.tracking.promotion import promote
 from headwise.tracking.registry import register
 from headwise.tracking.run import Run
+from headwise.training.checkpoints import extract
 from headwise.training.fit import Fitted
 from headwise.training.runs import RunFolder, run_folder
 from headwise_pipelines.card import describe
+from headwise_pipelines.start import MODEL, Matching, Start, begin
 
 RUNTIME = ("onnxruntime", "numpy", "msgspec")  # what it takes to use a model folder
-MODEL = "model"  # the model folder in a run's folder
 DESCRIBED = "described"  # there once the tracker knows configuration and data
 SCRAPS = (".export-*", f".{MODEL}.*")
 TOOLS = ("torch", "pytorch-lightning", "onnx", "onnxscript", "onnxruntime", "mlflow")
@@ -44,6 +48,7 @@ class Order:
         data: the raw data.
         name: under which the model is registered.
         work: where prepared data and runs are kept.
+        start: the run whose weights it starts from, None for fresh ones.
     """
 
     product: Literal["recsys", "speech"]
@@ -52,6 +57,12 @@ class Order:
     data: Path
     name: str
     work: Path
+    start: Start | None = None
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What the run starts from; nothing where it starts afresh, so that such a run is named as it always was."""
+        return {} if self.start is None else self.start.plain
 
 
 @dataclass(frozen=True)
@@ -125,6 +136,17 @@ class Launched:
         except InputError:
             return None
 
+    def begin(self, model: nn.Module, rows: Matching) -> None:
+        """Gives a new model the weights of the run that the order starts from, if it names one.
+
+        Args:
+            model: with fresh weights.
+            rows: how its tables are matched with those of the earlier run.
+        """
+        order = self.order
+        if order.start is not None:
+            begin(order.start, model, rows, folder=self.folder.path, run=self.run, settings=order.config["model"])
+
     def card(self, kind: str, settings: Mapping[str, Any], metrics: Mapping[str, float]) -> ModelCard:
         """The model card, but for the proof that export adds."""
         return ModelCard(
@@ -136,6 +158,7 @@ class Launched:
                 "product": self.order.product,
                 "preset": self.order.preset,
                 "config": self.order.config,
+                **self._origin(),
                 "data": asdict(self.data),
                 "commit": git_commit(),
                 "versions": {"headwise": __version__} | {tool: _version(tool) for tool in TOOLS},
@@ -144,6 +167,16 @@ class Launched:
             metrics=metrics,
             parity={},
         )
+
+    def _origin(self) -> dict[str, Any]:
+        start = self.order.start
+        return {} if start is None else {"start": {"run": start.run, "name": start.name, "frozen": start.freeze}}
+
+    def _keep_weights(self, best: Path) -> None:
+        # For those who start from this run where its folder is not.
+        with TemporaryDirectory(prefix="headwise-") as scratch:
+            extract(best, Path(scratch) / WEIGHTS)
+            self.run.artifact(Path(scratch) / WEIGHTS)
 
     def finish(
         self,
@@ -175,6 +208,7 @@ class Launched:
         self.run.text("model_card.md", text)
         self.run.tag("mlflow.note.content", text)  # the description on the run's page
         if isinstance(self.run, Run):
+            self._keep_weights(fitted.best)
             made = register(
                 self.run,
                 self.model,
@@ -216,7 +250,7 @@ def launch(order: Order, data: DataFacts) -> Iterator[Launched]:
     Raises:
         InputError: another process is training the same.
     """
-    identity = {"config": order.config, "data": data.fingerprint, "name": order.name}
+    identity = {"config": order.config, "data": data.fingerprint, "name": order.name, **order.origin}
     with run_folder(order.work / "runs", f"{order.product}-{order.preset}", identity) as folder:
         tags = {
             "product": order.product,
@@ -225,6 +259,8 @@ def launch(order: Order, data: DataFacts) -> Iterator[Launched]:
             "git commit": git_commit() or "none",
             "headwise": __version__,
         }
+        if order.start is not None:
+            tags |= {"init from": order.start.run, "freeze": str(order.start.freeze).lower()}
         with open_run(order.product, order.preset, folder.path, tags=tags, resume=folder.tracker) as run:
             folder.tracked_by(run.id)
             say(f"{'continued' if folder.resumed else 'new'} run {run.id} in {folder.path}")
@@ -238,7 +274,9 @@ def _describe(run: Run | LocalRun, order: Order, data: DataFacts, mark: Path) ->
     # A process that was stopped before the mark leaves it to the next one; to the tracker the same again is nothing new.
     if mark.is_file():
         return
-    run.config({"product": order.product, "preset": order.preset, "data": str(order.data), **order.config})
+    run.config(
+        {"product": order.product, "preset": order.preset, "data": str(order.data), **order.origin, **order.config}
+    )
     run.dataset(data)
     mark.touch()
 

@@ -7,6 +7,7 @@ from typing import Any
 from headwise.errors import InputError, NotFound
 
 NAMES = {"recsys": "recommender", "speech": "recogniser"}
+BESIDE = ("product", "preset", "data", "init_from", "freeze")  # in a run's config.json, beside the configuration
 
 
 def train(
@@ -18,6 +19,8 @@ def train(
     name: str | None,
     work: Path,
     again: str | None,
+    init_from: str | None = None,
+    freeze: bool = False,
     quiet: bool = False,
 ) -> Mapping[str, Any]:
     """One run, from raw data to a registered model; prints its summary unless `quiet`.
@@ -29,7 +32,9 @@ def train(
         data: the raw data.
         name: under which the model is registered; the product's own name where None.
         work: where prepared data and runs are kept.
-        again: id of an earlier run whose configuration is repeated.
+        again: id of an earlier run whose configuration is repeated, and its start where `init_from` names no other.
+        init_from: the run whose weights this one starts from.
+        freeze: do not train what is taken into the encoder's blocks.
         quiet: print nothing to standard output.
     """
     presets, run = _product(product)
@@ -37,12 +42,18 @@ def train(
         raise NotFound(f"there is no preset {preset!r} for {product}; there are: {', '.join(presets)}")
     from headwise_pipelines.configuration import configure, plain
     from headwise_pipelines.launch import Order, existing
+    from headwise_pipelines.start import start_from
     from headwise_pipelines.summary import print_outcome
 
-    config = configure(
-        presets[preset], flags, command=f"headwise train {product} {preset}", again=_earlier(again, product)
-    )
-    order = Order(product, preset, plain(config), existing(data, preset), name or NAMES[product], work)  # type: ignore[arg-type]
+    earlier = _earlier(again, product)
+    config = configure(presets[preset], flags, command=f"headwise train {product} {preset}", again=_settings(earlier))
+    if init_from is None and earlier is not None and not freeze:
+        init_from, freeze = earlier.get("init_from"), bool(earlier.get("freeze"))
+    if freeze and init_from is None:
+        raise InputError("--freeze needs --init-from RUN: fresh weights are not worth keeping")
+    raw = existing(data, preset)
+    start = None if init_from is None else start_from(init_from, product, freeze=freeze, work=work)
+    order = Order(product, preset, plain(config), raw, name or NAMES[product], work, start)  # type: ignore[arg-type]
     outcome = run(order, config)
     if not quiet:
         print_outcome(outcome)
@@ -78,4 +89,10 @@ def _earlier(run: str | None, product: str) -> Mapping[str, Any] | None:
     config = config_of(run)
     if config.get("product") != product:
         raise InputError(f"run {run}: it is of {config.get('product')}, not of {product}")
-    return {key: value for key, value in config.items() if key not in ("product", "preset", "data")}
+    return config
+
+
+def _settings(earlier: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    if earlier is None:
+        return None
+    return {key: value for key, value in earlier.items() if key not in BESIDE}

@@ -8,6 +8,7 @@ from headwise.training.checkpoints import restore
 from headwise.training.fit import fit
 from headwise_pipelines.launch import Launched, Order, Outcome, curves, launch, say
 from headwise_pipelines.recsys.export import export, settings
+from headwise_pipelines.recsys.matching import rows
 from headwise_pipelines.recsys.presets import RecsysConfig
 from headwise_pipelines.recsys.report import SPLITS, baselines, other_split, test_metrics
 from headwise_recsys.batches import InteractionBatches, ask
@@ -30,6 +31,7 @@ def train(order: Order, config: RecsysConfig) -> Outcome:
     with launch(order, facts(data)) as launched:
         torch.manual_seed(config.fit.seed)
         model = build(config, data)
+        launched.begin(model, lambda start: rows(start, model, data))
         task = RecommenderTask(model, data, config.optimizer)
         fitted = fit(
             task,

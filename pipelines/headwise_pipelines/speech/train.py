@@ -12,6 +12,7 @@ from headwise.training.fit import fit
 from headwise_pipelines.launch import Launched, Order, Outcome, curves, launch, say
 from headwise_pipelines.speech.decoder import Decoder
 from headwise_pipelines.speech.export import export
+from headwise_pipelines.speech.matching import rows
 from headwise_pipelines.speech.presets import SpeechConfig
 from headwise_pipelines.speech.report import commonest_text, listen
 from headwise_speech.batches import SpeechBatches
@@ -41,6 +42,7 @@ def train(order: Order, config: SpeechConfig) -> Outcome:
     with launch(order, facts(data)) as launched:
         torch.manual_seed(config.fit.seed)
         model = build(config, data, vocabulary)
+        launched.begin(model, lambda start: rows(start, vocabulary))
         task = RecogniserTask(model, vocabulary, config.optimizer, config.augment)
         fitted = fit(
             task,

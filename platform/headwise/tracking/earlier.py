@@ -1,16 +1,18 @@
 """What earlier runs and versions say of themselves."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from headwise.errors import NotFound
+from headwise.errors import InputError, NotFound
 from headwise.tracking.connection import answered, connect
 from headwise.tracking.registry import version_of
 
 KIND_TAG = "headwise.kind"
+WEIGHTS = "weights.ckpt"  # of the kept checkpoint, by themselves
 
 
 def config_of(run: str) -> Mapping[str, Any]:
@@ -27,6 +29,37 @@ def config_of(run: str) -> Mapping[str, Any]:
         path = Path(client.download_artifacts(run, "config.json", scratch))
         config: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return config
+
+
+def weights_of(run: str, into: Path) -> Path:
+    """The weights that an earlier run kept, fetched into a folder.
+
+    Raises:
+        NotFound: there is no such run, or it kept no weights with the tracker.
+    """
+    client = connect().MlflowClient()
+    with answered():
+        client.get_run(run)
+        if not any(entry.path == WEIGHTS for entry in client.list_artifacts(run)):
+            raise NotFound(f"run {run}: it has no {WEIGHTS}; name its own folder instead, such as .headwise/runs/NAME")
+        return Path(client.download_artifacts(run, WEIGHTS, str(into)))
+
+
+def run_of(uri: str) -> str:
+    """The id of the run that `models:/name/version`, `models:/name@alias` or `runs:/id` leads to.
+
+    Raises:
+        NotFound: there is no such version.
+        InputError: it is not such a URI.
+    """
+    if match := re.fullmatch(r"runs:/([^/]+)(/.*)?", uri):
+        return match[1]
+    if match := re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))", uri):
+        found = version_of(connect().MlflowClient(), match[1], alias=match[2] or "", version=match[3] or "")
+        return str(found.run_id)
+    raise InputError(
+        f"{uri}: a run is named by its id, its folder, runs:/id, models:/name/version or models:/name@alias"
+    )
 
 
 def kind_of(name: str, version: str) -> str:

@@ -148,7 +148,9 @@ def _existing(path: Path) -> Path | None:
 
 def _summary(task: pl.LightningModule, last: Path) -> str:
     count = sum(p.numel() for p in task.parameters() if p.requires_grad)
-    return f"{count:,} parameters to train" + (f", continued from {last}" if last.is_file() else "")
+    frozen = sum(p.numel() for p in task.parameters()) - count
+    still = f", {frozen:,} frozen" if frozen else ""
+    return f"{count:,} parameters to train{still}" + (f", continued from {last}" if last.is_file() else "")
 
 
 def _how_to_continue(signal: str, history: History, folder: Path) -> str:

@@ -85,7 +85,7 @@ def run_folder(root: Path, name: str, config: Mapping[str, Any]) -> Iterator[Run
     resumed = path.is_dir()
     path.mkdir(parents=True, exist_ok=True)
     with _lock(path):
-        record = _read(path) if (path / RECORD).is_file() else Record(name, config_hash(config))
+        record = read_record(path) if (path / RECORD).is_file() else Record(name, config_hash(config))
         _write(path, record)
         yield RunFolder(path, record, resumed)
 
@@ -98,10 +98,23 @@ def find_run(root: Path, name: str) -> tuple[Path, Record]:
     """
     runs = {path.parent.name: path.parent for path in sorted(root.glob(f"*/{RECORD}"))}
     for folder, path in runs.items():
-        record = _read(path)
+        record = read_record(path)
         if name in (folder, record.tracker):
             return path, record
     raise NotFound(f"{root}: no run {name!r}; there are: {', '.join(runs) or 'none'}")
+
+
+def read_record(folder: Path) -> Record:
+    """What a run's folder says of itself.
+
+    Raises:
+        InputError: its record cannot be read.
+    """
+    path = folder / RECORD
+    try:
+        return Record(**json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); remove {folder} to start this run again") from error
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
@@ -121,7 +134,7 @@ def _unfinished(root: Path, stem: str) -> Path | None:
         if not path.is_dir():
             return None
         # A process killed between making the folder and its record leaves a folder to be used, not one to step around.
-        if not (path / RECORD).is_file() or _read(path).state == "running":
+        if not (path / RECORD).is_file() or read_record(path).state == "running":
             return path
     raise AssertionError("candidates never end")
 
@@ -138,7 +151,7 @@ def _follow(root: Path, stem: str) -> RunFolder:
                 f"{root / stem}: the first process of this run has not opened its folder; is it a shared disk?"
             )
         time.sleep(0.1)
-    return RunFolder(path, _read(path), resumed=True)
+    return RunFolder(path, read_record(path), resumed=True)
 
 
 @contextmanager
@@ -165,11 +178,3 @@ def _holder(file: IO[str]) -> str:
 def _write(folder: Path, record: Record) -> None:
     with replacing(folder / RECORD) as draft:
         draft.write_text(json.dumps(asdict(record), indent=2) + "\n", encoding="utf-8")
-
-
-def _read(folder: Path) -> Record:
-    path = folder / RECORD
-    try:
-        return Record(**json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); remove {folder} to start this run again") from error
