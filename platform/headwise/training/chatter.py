@@ -8,10 +8,12 @@ from contextlib import contextmanager
 # Where its tips, advertisements and notes on every start come from, all of them of level INFO.
 SPEAKERS = ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.rank_zero", "pytorch_lightning")
 
-# Warnings that are wrong for us: our data is already in memory, epochs may be short, a resumed run has checkpoints.
+# Warnings that are wrong for us: our data is already in memory, epochs may be short, a resumed run has checkpoints, frozen blocks
+# drop nothing out.
 KNOWN = (
     r".*does not have many workers.*",
     r".*The number of training batches .* is smaller than the logging interval.*",
+    r".*module\(s\) in eval mode at the start of training.*",
     r".*Checkpoint directory .* exists and is not empty.*",
     r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
 )
