@@ -88,6 +88,7 @@ def recommender_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     card = ModelCard("recommender", "circle", settings, {"run": "r1"}, {"ndcg@10": 0.5}, {"scores": 0.0})
     with writing(folder, card) as draft:
         onnx.save(recommender_graph(), draft / "recommender.onnx")
+        onnx.save(looking_back_graph(), draft / "explanation.onnx")
         (draft / "items.json").write_text(json.dumps(ITEMS))
         (draft / "titles.json").write_text(json.dumps(["One", None, *(f"Title {own}" for own in ITEMS[2:])]))
     return folder
@@ -97,10 +98,11 @@ def recommender_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def recogniser_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Hears one token in every tenth of a second, by its loudness (see LEVELS)."""
     folder = tmp_path_factory.mktemp("models") / "recogniser"
-    settings = {"sample_rate": 16000, "decoder": "greedy"}
+    settings = {"sample_rate": 16000, "decoder": "greedy", "hop": BLOCK}
     card = ModelCard("recogniser", "loudness", settings, {"run": "r2"}, {"wer": 0.25}, {"log_probs": 0.0})
     with writing(folder, card) as draft:
         onnx.save(recogniser_graph(), draft / "recogniser.onnx")
+        onnx.save(looking_at_itself_graph(), draft / "explanation.onnx")
         (draft / "vocabulary.json").write_text(json.dumps({"tokens": list(LEVELS)}))
     return folder
 
@@ -172,6 +174,56 @@ def recogniser_graph() -> onnx.ModelProto:
     outputs = {"frames": (TensorProto.INT64, ["b"])}
     floats = {"waveform": ["b", "s"]}
     return _model(nodes, constants, {"lengths": ["b"]}, floats, outputs, "log_probs", ["b", "f", len(LEVELS)])
+
+
+def looking_back_graph() -> onnx.ModelProto:
+    """Of n items the last gets n shares, the one before it n-1, the first 1."""
+    node = helper.make_node
+    nodes = [
+        node("Cast", ["history"], ["numbers"], to=TensorProto.FLOAT),
+        node("Sign", ["numbers"], ["real"]),
+        node("CumSum", ["real", "axis"], ["count"]),
+        node("Mul", ["count", "real"], ["shares"]),
+        node("Cast", ["lengths"], ["n"], to=TensorProto.FLOAT),
+        node("Mul", ["n", "n"], ["square"]),
+        node("Add", ["square", "n"], ["twice"]),
+        node("Div", ["twice", "two"], ["total"]),
+        node("Unsqueeze", ["total", "axis"], ["total_column"]),
+        node("Div", ["shares", "total_column"], ["attention"]),
+    ]
+    constants = {"axis": np.array(1, np.int64), "two": np.array([2], np.float32)}
+    return _model(nodes, constants, {"history": ["b", "t"], "lengths": ["b"]}, {}, {}, "attention", ["b", "t"])
+
+
+def looking_at_itself_graph() -> onnx.ModelProto:
+    """Every frame looks at itself alone, but for the frames of a row that `lengths` leaves out."""
+    node = helper.make_node
+    nodes = [
+        node("Unsqueeze", ["waveform", "axis"], ["channel"]),
+        node("AveragePool", ["channel"], ["pooled"], kernel_shape=[BLOCK], strides=[BLOCK]),
+        node("Transpose", ["pooled"], ["column"], perm=[0, 2, 1]),
+        node("MatMul", ["column", "pooled"], ["grid"]),
+        node("Shape", ["grid"], ["shape"]),
+        node("Shape", ["grid"], ["square"], start=1),
+        node("ConstantOfShape", ["square"], ["zeros"]),
+        node("EyeLike", ["zeros"], ["one"]),
+        node("Expand", ["one", "shape"], ["all"]),
+        node("Div", ["lengths", "block"], ["frames"]),
+        node("Unsqueeze", ["frames", "axis"], ["frames_column"]),
+        node("Gather", ["square", "first"], ["time"]),
+        node("Range", ["first", "time", "step"], ["places"]),
+        node("Less", ["places", "frames_column"], ["real"]),
+        node("Unsqueeze", ["real", "axis"], ["real_row"]),
+        node("Where", ["real_row", "all", "nothing"], ["attention"]),
+    ]
+    constants = {
+        "axis": np.array([1], np.int64),
+        "block": np.array([BLOCK], np.int64),
+        "first": np.array(0, np.int64),
+        "step": np.array(1, np.int64),
+        "nothing": np.array(0, np.float32),
+    }
+    return _model(nodes, constants, {"lengths": ["b"]}, {"waveform": ["b", "s"]}, {}, "attention", ["b", "f", "f"])
 
 
 def _model(

@@ -1,4 +1,7 @@
-"""The recommender as one ONNX graph: history in, best items out, with every filter and the top-k inside."""
+"""The recommender as ONNX graphs: history in, best items out, with every filter and the top-k inside; and what it looked at.
+
+The explanation is a graph of its own: ONNX Runtime computes all of a graph, whichever outputs are asked for.
+"""
 
 import math
 
@@ -8,6 +11,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from headwise.export import Graph
+from headwise.transformer import rollout
 from headwise_recsys.model import SASRec
 
 MAX_K = 1000  # items a request may ask for, at most
@@ -78,4 +82,40 @@ def recommender_graph(model: SASRec) -> Graph:
             "exclude": {0: batch, 1: Dim("excluded")},
             "allow": {0: batch, 1: Dim("allowed")},
         },
+    )
+
+
+class ExplanationGraph(nn.Module):
+    """Which items of a history the model looked at for what it expects next.
+
+    Args:
+        model: the trained model.
+    """
+
+    def __init__(self, model: SASRec) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self, history: Int[Tensor, "batch time"], lengths: Int[Tensor, " batch"]
+    ) -> tuple[Float[Tensor, "batch time"]]:
+        """The share of each item in what is made of the last one, by attention rollout; 0 for padding.
+
+        Args:
+            history: items, oldest first, right-padded with 0.
+            lengths: how many items each history holds.
+        """
+        shares = rollout(self.model.attention_weights(history, lengths))
+        last = (lengths - 1).clamp(min=0)[:, None, None].expand(-1, 1, shares.shape[2])
+        return (shares.gather(1, last).squeeze(1),)
+
+
+def explanation_graph(model: SASRec) -> Graph:
+    """What there is to export beside the recommender."""
+    batch, time = Dim("batch", max=4096), Dim("time", max=model.window)
+    return Graph(
+        module=ExplanationGraph(model),
+        inputs={"history": torch.tensor([[1, 2, 3], [1, 2, 0]]), "lengths": torch.tensor([3, 2])},
+        outputs=("attention",),
+        dynamic={"history": {0: batch, 1: time}, "lengths": {0: batch}},
     )

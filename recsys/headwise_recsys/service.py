@@ -17,15 +17,21 @@ from headwise.errors import InputError
 from headwise.model_folder import ModelCard, read_card, read_table
 from headwise.serving.batching import Batcher
 from headwise.serving.bodies import json_response, read_json
+from headwise.serving.explanation import Explanation
+from headwise.serving.openapi import problem_responses
 from headwise.serving.problems import Refusal
 from headwise.serving.service import Endpoint
 from headwise.serving.session import Session
+from headwise_recsys.leaving_out import drops
 
 KIND = "recommender"
 PATH = "/v1/recommendations"
 GRAPH = "recommender.onnx"
 INPUTS = ("history", "lengths", "k", "exclude", "allow")
 OUTPUTS = ("items", "scores")
+EXPLAINED_INPUTS = ("history", "lengths")
+MAX_EXPLAINED = 100  # items of an answer that is explained
+MAX_EXPLAINING = 16  # explanations that wait; each asks the model once for every item of its history
 MAX_BYTES = 1 << 20  # of a request's body: room for an allow list of 100,000 ids
 MAX_REQUESTS = 1024
 MAX_BATCH = 32
@@ -53,6 +59,13 @@ class RecommendationRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=T
         Literal["error", "ignore"],
         msgspec.Meta(description="An id that the model does not know: refuse the request, or go on without that id."),
     ] = "error"
+    explain: Annotated[
+        bool,
+        msgspec.Meta(
+            description="Add what the answer came from: `history`, and `leave_one_out` on each item. "
+            f"Takes longer, and k is {MAX_EXPLAINED} at most."
+        ),
+    ] = False
 
 
 class Recommendation(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -61,6 +74,26 @@ class Recommendation(msgspec.Struct, frozen=True, omit_defaults=True):
     id: Id
     score: Annotated[
         float, msgspec.Meta(description="The model's; higher is better, comparable within one answer only.")
+    ]
+    title: str | None = None
+    leave_one_out: Annotated[
+        list[float] | None,
+        msgspec.Meta(
+            description="With `explain`: how far this score falls when one item of `history` is left out, in their order; "
+            "negative where it rises. The largest carried the recommendation. Left out for a history of one item."
+        ),
+    ] = None
+
+
+class Read(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One item of the history, as the model read it."""
+
+    id: Id
+    attention: Annotated[
+        float,
+        msgspec.Meta(
+            description="Its share of what the model looked at, by attention rollout; the shares of a history sum to 1."
+        ),
     ]
     title: str | None = None
 
@@ -80,6 +113,13 @@ class Recommendations(msgspec.Struct, frozen=True):
     ]
     model: Model
     unknown: Annotated[list[Id], msgspec.Meta(description='Ids that were ignored, with "on_unknown": "ignore".')] = []
+    history: Annotated[
+        list[Read] | msgspec.UnsetType,
+        msgspec.Meta(
+            description="With `explain`: the items that the model read, oldest first: the last `window` that it knows. "
+            "Empty where `allow` left nothing to recommend."
+        ),
+    ] = msgspec.UNSET
 
 
 @dataclass(frozen=True)
@@ -95,6 +135,15 @@ class Query:
 Ranking = tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]  # items [k] and scores [k], best first
 
 
+@dataclass(frozen=True)
+class Reasons:
+    """What a ranking came from, in the order of the query's history."""
+
+    history: Sequence[int]
+    attention: npt.NDArray[np.float32]  # [time], sums to 1
+    drops: npt.NDArray[np.float32]  # [k, time]
+
+
 class Recommender:
     """A recommender folder, loaded; a `headwise.serving.service.Service`. Made by `load`."""
 
@@ -104,6 +153,7 @@ class Recommender:
         self,
         card: ModelCard,
         session: Session,
+        explanation: Explanation,
         ids: Sequence[Id],
         titles: Sequence[str | None],
         name: str,
@@ -115,7 +165,11 @@ class Recommender:
         self.window = int(card.settings["window"])  # items of history that the graph reads
         self.max_k = min(int(card.settings["max_k"]), len(ids))
         self.batcher: Batcher[Query, Ranking] = Batcher(self._rank, shape=_shape, max_batch=MAX_BATCH)
+        self._explaining: Batcher[tuple[Query, Ranking], Reasons] = Batcher(
+            lambda asked: [self._reasons(*each) for each in asked], max_batch=1, max_queue=MAX_EXPLAINING
+        )
         self._session = session
+        self._explanation = explanation
         self._ids = ids
         self._titles = titles
         self._numbers = {own: number for number, own in enumerate(ids, start=1)}
@@ -128,6 +182,7 @@ class Recommender:
         *,
         exclude: Sequence[Id] = (),
         allow: Sequence[Id] | None = None,
+        explain: bool = False,
     ) -> Recommendations:
         """The k best next items for a history, oldest first.
 
@@ -138,13 +193,17 @@ class Recommender:
             k: 1 to `max_k`; 10 by default, or `max_k` where that is less.
             exclude: further items not to recommend.
             allow: the only items to recommend; None allows all, an empty list none.
+            explain: add what the answer came from.
 
         Raises:
-            InputError: an id that the model does not know, an empty history, or k out of bounds.
+            InputError: an id that the model does not know, an empty history, k out of bounds, or a model without explanations.
         """
-        request = RecommendationRequest(list(history), k, list(exclude), None if allow is None else list(allow))
+        allowed = None if allow is None else list(allow)
+        request = RecommendationRequest(list(history), k, list(exclude), allowed, explain=explain)
         query, unknown = self._encode(request)
-        return self._decode(self._rank([query])[0] if query else None, unknown)
+        ranking = self._rank([query])[0] if query else None
+        reasons = self._reasons(query, ranking) if explain and query and ranking else None
+        return self._decode(ranking, unknown, reasons, explain)
 
     def recommend_many(self, histories: Sequence[Sequence[Id]], k: int = 10) -> list[list[Id]]:
         """The k best next items of many histories, ids alone, or all there are in a smaller catalogue; for evaluation.
@@ -189,13 +248,15 @@ class Recommender:
         """Warms the graph up, then answers requests inside the block."""
         longest = Query([1] * self.window, self.max_k, [], [])
         self._rank([longest])
-        async with self.batcher.running():
+        async with self.batcher.running(), self._explaining.running():
             yield
 
     async def _answer(self, request: Request) -> Response:
-        query, unknown = self._encode(await read_json(request, self._decoder))
+        asked = await read_json(request, self._decoder)
+        query, unknown = self._encode(asked)
         ranking = await self.batcher.submit(query) if query else None
-        return json_response(self._decode(ranking, unknown))
+        reasons = await self._explaining.submit((query, ranking)) if asked.explain and query and ranking else None
+        return json_response(self._decode(ranking, unknown, reasons, asked.explain))
 
     def _encode(self, request: RecommendationRequest) -> tuple[Query | None, list[Id]]:
         # No query: an allow list without a single known item leaves nothing to recommend.
@@ -203,6 +264,8 @@ class Recommender:
             raise InputError("history is empty; give at least one item")
         k = min(USUAL_K, self.max_k) if request.k is None else request.k
         self._check_k(k)
+        if request.explain and k > MAX_EXPLAINED:
+            raise InputError(f"k is {k}; with explain it is {MAX_EXPLAINED} at most")
         given = [*request.history, *request.exclude, *(request.allow or [])]
         unknown = [own for own in dict.fromkeys(given) if own not in self._numbers]
         if unknown and request.on_unknown == "error":
@@ -247,14 +310,31 @@ class Recommender:
         )
         return [(items[row, : query.k], scores[row, : query.k]) for row, query in enumerate(queries)]
 
-    def _decode(self, ranking: Ranking | None, unknown: list[Id]) -> Recommendations:
-        pairs = zip(ranking[0].tolist(), ranking[1].tolist(), strict=True) if ranking else ()
-        items = [
-            Recommendation(self._ids[item - 1], score, self._titles[item - 1])
-            for item, score in pairs
-            if score > -np.inf  # where nothing more is eligible the graph says -inf
+    def _reasons(self, query: Query, ranking: Ranking) -> Reasons:
+        history = _padded([query.history])
+        [attention] = self._explanation.attention(history=history, lengths=np.array([len(query.history)], np.int64))
+        items, scores = _eligible(ranking)
+
+        def ask(histories: Sequence[Sequence[int]]) -> npt.NDArray[np.float32]:
+            # Allowed alone, the same items come back whatever is left out; each row has them in an order of its own.
+            found = self._rank([Query(each, len(items), [], items.tolist()) for each in histories])
+            by_number = np.array([scores[np.argsort(numbers)] for numbers, scores in found])
+            return by_number[:, np.argsort(np.argsort(items))]
+
+        return Reasons(query.history, attention, drops(query.history, scores, ask, batch=MAX_BATCH))
+
+    def _decode(
+        self, ranking: Ranking | None, unknown: list[Id], reasons: Reasons | None, explain: bool
+    ) -> Recommendations:
+        items, scores = (column.tolist() for column in _eligible(ranking)) if ranking else ([], [])
+        fallen = reasons.drops.tolist() if reasons and reasons.drops.size else [None] * len(items)
+        found = [
+            Recommendation(self._ids[item - 1], score, self._titles[item - 1], falls)
+            for item, score, falls in zip(items, scores, fallen, strict=True)
         ]
-        return Recommendations(items, Model(self.name, self.version), unknown)
+        shares = zip(reasons.history, reasons.attention.tolist(), strict=True) if reasons else ()
+        read = [Read(self._ids[item - 1], share, self._titles[item - 1]) for item, share in shares]
+        return Recommendations(found, Model(self.name, self.version), unknown, read if explain else msgspec.UNSET)
 
     def _example(self) -> dict[str, Any]:
         return {"history": list(self._ids[:3]), "k": min(5, self.max_k)}
@@ -288,7 +368,15 @@ def load(folder: Path, *, name: str = KIND, version: str | None = None, threads:
     if not ids or len(titles) != len(ids):
         raise InputError(f"{folder}: items.json holds {len(ids)} ids, titles.json {len(titles)} titles; export again")
     session = Session(folder / GRAPH, inputs=INPUTS, outputs=OUTPUTS, threads=threads)
-    return Recommender(card, session, ids, titles, name, version)
+    explanation = Explanation(folder, card, inputs=EXPLAINED_INPUTS, threads=threads)
+    return Recommender(card, session, explanation, ids, titles, name, version)
+
+
+def _eligible(ranking: Ranking) -> Ranking:
+    # Where nothing more is eligible the graph says -inf.
+    items, scores = ranking
+    eligible = scores > -np.inf
+    return items[eligible], scores[eligible]
 
 
 def _padded(rows: Sequence[Sequence[int]]) -> npt.NDArray[np.int64]:
@@ -321,7 +409,7 @@ def _operation(request: dict[str, Any], answer: dict[str, Any], example: dict[st
             "Ids are your own. Items of the history are never recommended, nor are those in `exclude`. "
             "The model reads the last `window` items of the history (see `/v1/models`); older ones still count as seen. "
             'An id that the model does not know is refused with 422 and listed in `unknown`; with `"on_unknown": "ignore"` '
-            "it is left out instead."
+            'it is left out instead. `"explain": true` tells what carried each recommendation.'
         ),
         "operationId": "recommend",
         "tags": [KIND],
@@ -330,6 +418,7 @@ def _operation(request: dict[str, Any], answer: dict[str, Any], example: dict[st
             "200": {
                 "description": "The best items first.",
                 "content": {"application/json": {"schema": answer, "example": found}},
-            }
+            },
+            **problem_responses(503),
         },
     }

@@ -49,13 +49,13 @@ def graph_file() -> dict[str, bytes]:
 
 @pytest.fixture
 def written_once(monkeypatch: pytest.MonkeyPatch, graph_file: dict[str, bytes]) -> None:
-    """The same model's graph is traced once, seconds, and copied after."""
+    """The same model's graphs are traced once, seconds, and copied after."""
 
     def copied(graph: Graph, path: Path, metadata: dict[str, str]) -> None:
-        if not graph_file:
+        if path.name not in graph_file:
             write(graph, path, metadata)
-            graph_file["bytes"] = path.read_bytes()
-        path.write_bytes(graph_file["bytes"])
+            graph_file[path.name] = path.read_bytes()
+        path.write_bytes(graph_file[path.name])
 
     monkeypatch.setattr(exporting, "write", copied)
 
@@ -71,6 +71,9 @@ def test_the_folder_holds_a_proved_graph_and_the_ids(data: Interactions, model: 
     assert read_card(folder).parity == proved.parity
     assert proved.parity["rows"] == len(leave_one_out(data).valid)
     assert proved.parity["max_difference"] < 1e-5
+    assert proved.parity["explanation"]["rows"] == proved.parity["rows"]
+    assert proved.parity["explanation"]["max_difference"] < 1e-5
+    assert read_card(folder).files.keys() == {"recommender.onnx", "explanation.onnx", "items.json", "titles.json"}
     assert proved.settings == {"window": WINDOW, "max_k": ITEMS}
     assert json.loads((folder / "items.json").read_text()) == data.item_ids
     assert json.loads((folder / "titles.json").read_text()) == data.titles
@@ -93,6 +96,35 @@ def test_a_graph_that_is_not_the_model_leaves_nothing(
     with pytest.raises(ParityError, match=r"scores differ by up to .* top-10 lists differ; nothing was exported"):
         export(model, data, leave_one_out(data).valid, tmp_path / "made", card(model))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("written_once")
+def test_an_explanation_that_is_not_the_models_leaves_nothing(
+    data: Interactions, model: SASRec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Moved(Runner):
+        def by_graph(self, inputs: Any) -> Any:
+            answer = super().by_graph(inputs)
+            return {"attention": answer["attention"][:, ::-1]} if "attention" in answer else answer
+
+    monkeypatch.setattr(exporting, "Runner", Moved)
+    with pytest.raises(ParityError, match=r"items looked at most differ; nothing was exported"):
+        export(model, data, leave_one_out(data).valid, tmp_path / "made", card(model))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("want", "got", "changed"),
+    [
+        ([[0.2, 0.5, 0.3]], [[0.2, 0.5, 0.3]], 0),
+        ([[0.2, 0.5, 0.3]], [[0.2, 0.3, 0.5]], 1),
+        ([[0.2, 0.4, 0.4]], [[0.2, 0.39999, 0.40001]], 0),
+        ([[0.5, 0.5], [0.9, 0.1], [0.4, 0.6]], [[0.4, 0.6], [0.1, 0.9], [0.6, 0.4]], 2),
+    ],
+)
+def test_only_a_swap_of_equal_shares_is_no_change(want: Any, got: Any, changed: int) -> None:
+    named = ({"attention": np.array(each)} for each in (want, got))
+    assert exporting._changed_favourites(*named) == changed
 
 
 def answers(items: list[int], scores: list[float]) -> dict[str, np.ndarray]:
@@ -131,6 +163,8 @@ def test_items_that_score_the_same_may_come_in_any_order(
     class Swapped(Runner):
         def by_module(self, inputs: Any) -> Any:
             answer = super().by_module(inputs)
+            if "scores" not in answer:
+                return answer
             same = np.isclose(answer["scores"][:, :-1], answer["scores"][:, 1:], rtol=0, atol=1e-6)
             for row, place in zip(*np.nonzero(same), strict=True):
                 items = answer["items"][row]

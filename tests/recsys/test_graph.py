@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from headwise.export import write
-from headwise_recsys.graph import RecommenderGraph, recommender_graph
-from headwise_recsys.model import sasrec
+from headwise.transformer import rollout
+from headwise_recsys.graph import ExplanationGraph, RecommenderGraph, explanation_graph, recommender_graph
+from headwise_recsys.model import SASRec, sasrec
 
 ITEMS, WINDOW = 29, 13
 ALIKE = [3, 5, 7]  # items that always score the same
@@ -17,18 +18,22 @@ NAMES = ("history", "lengths", "k", "exclude", "allow")
 Answer = tuple[Tensor, Tensor]
 
 
+def scattered(blocks: int, **variant: bool) -> SASRec:
+    torch.manual_seed(3)
+    model = sasrec(ITEMS, window=WINDOW, width=22, blocks=blocks, heads=1, hidden=17, **variant)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            nn.init.normal_(parameter, std=0.3)
+        model.embedding.weight[0] = 0
+    return model.eval().requires_grad_(False)
+
+
 class Exported:
     """The same recommender in ONNX Runtime and in torch."""
 
     def __init__(self, path: Path, **variant: bool) -> None:
-        torch.manual_seed(3)
-        model = sasrec(ITEMS, window=WINDOW, width=22, blocks=1, heads=1, hidden=17, **variant)
-        with torch.no_grad():
-            for parameter in model.parameters():
-                nn.init.normal_(parameter, std=0.3)
-            model.embedding.weight[0] = 0
-            model.embedding.weight[ALIKE[1:]] = model.embedding.weight[ALIKE[0]].clone()
-        model.eval().requires_grad_(False)
+        model = scattered(1, **variant)
+        model.embedding.weight[ALIKE[1:]] = model.embedding.weight[ALIKE[0]].clone()
         self.module = RecommenderGraph(model)
         write(recommender_graph(model), path, {})
         self.session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -180,3 +185,50 @@ def test_more_items_than_there_are_cannot_be_asked_for(graph: Exported) -> None:
     for k in (0, ITEMS + 1):
         with pytest.raises(RuntimeError):
             graph.module(*asked(2, 3, k=k))
+
+
+class Explained:
+    """The explanation of one recommender in ONNX Runtime and in torch."""
+
+    def __init__(self, path: Path) -> None:
+        self.module = ExplanationGraph(scattered(2, rotary=True))
+        write(explanation_graph(self.module.model), path, {})
+        self.session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+    def __call__(self, history: Tensor, lengths: Tensor) -> Tensor:
+        named = {"history": history.numpy(), "lengths": lengths.numpy()}
+        return torch.from_numpy(self.session.run(["attention"], named)[0])
+
+
+@pytest.fixture(scope="module")
+def explained(tmp_path_factory: pytest.TempPathFactory) -> Explained:
+    return Explained(tmp_path_factory.mktemp("graph") / "explanation.onnx")
+
+
+@pytest.mark.parametrize(("batch", "time"), [(1, 1), (2, 3), (3, 2), (31, 7), (101, WINDOW)])
+def test_an_explanation_is_the_last_items_rollout(explained: Explained, batch: int, time: int) -> None:
+    history, lengths, *_ = asked(batch, time)
+    shares = rollout(explained.module.model.attention_weights(history, lengths))
+    want = torch.stack([shares[row, length - 1] for row, length in enumerate(lengths.tolist())])
+    assert (want.sum(1) - 1).abs().max() < 1e-5
+    for got in (explained(history, lengths), *explained.module(history, lengths)):
+        torch.testing.assert_close(got, want, atol=1e-6, rtol=0)
+        assert not got[history == 0].any()
+        assert (got[history > 0] > 0).all()
+
+
+def test_batch_mates_and_padding_explain_nothing(explained: Explained) -> None:
+    history, lengths, *_ = asked(7, 11)
+    together = explained(nn.functional.pad(history, (0, 2)), lengths)
+    for row, length in enumerate(lengths.tolist()):
+        alone = explained(history[row : row + 1, :length], lengths[row : row + 1])
+        torch.testing.assert_close(together[row, :length], alone[0], atol=1e-6, rtol=0)
+
+
+def test_every_item_counts_in_an_explanation(explained: Explained) -> None:
+    history, lengths, *_ = asked(1, 7)
+    before = explained(history, lengths)
+    for place in range(7):
+        other = history.clone()
+        other[0, place] = history[0, place] % ITEMS + 1
+        assert not torch.allclose(explained(other, lengths), before, atol=1e-4)

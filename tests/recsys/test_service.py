@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -112,6 +113,7 @@ def test_unknown_items_can_be_ignored(client: Any) -> None:
         ({"history": 103}, "$.history"),
         ({"history": [103], "excluded": [101]}, "unknown field `excluded`"),
         ({"history": [103], "on_unknown": "maybe"}, "$.on_unknown"),
+        ({"history": [103], "explain": "yes"}, "$.explain"),
         ([103], "Expected `object`"),
     ],
 )
@@ -151,6 +153,7 @@ REQUESTS = st.fixed_dictionaries(
         "exclude": IDS,
         "allow": st.none() | IDS,
         "on_unknown": st.sampled_from(["error", "ignore"]),
+        "explain": st.booleans(),
     },
 )
 
@@ -195,6 +198,90 @@ def test_many_histories_at_once_are_answered_as_one_by_one(recommender: Recommen
         recommender.recommend_many([], 20)  # all 11 items, still more than the graph gives
 
 
+def test_an_explanation_by_hand(client: Any, recommender: Recommender) -> None:
+    body = {"history": [107, 151, 103], "k": 2, "exclude": [109], "explain": True}
+    answer = client.post(PATH, json=body).json()
+    assert answer["history"] == [
+        {"id": 107, "attention": pytest.approx(1 / 6), "title": "Title 107"},
+        {"id": 151, "attention": pytest.approx(2 / 6), "title": "Title 151"},
+        {"id": 103, "attention": pytest.approx(3 / 6)},
+    ]
+    # Only the last item counts here: 113 is the third after 103 and 127 the fourth, the fifth and the sixth after 151.
+    assert [(item["id"], item["score"]) for item in answer["items"]] == [(113, pytest.approx(1 / 3)), (127, 0.25)]
+    assert answer["items"][0]["leave_one_out"] == [0, 0, pytest.approx(1 / 3 - 1 / 5)]
+    assert answer["items"][1]["leave_one_out"] == [0, 0, pytest.approx(1 / 4 - 1 / 6)]
+    plain = recommender.recommend([107, 151, 103], 2, exclude=[109], explain=True)
+    assert msgspec.to_builtins(plain) == answer
+
+
+def test_drops_keep_the_order_of_the_items_though_leaving_out_changes_it(recommender: Recommender) -> None:
+    answer = recommender.recommend([149, 103], 5, allow=[151, 113, 101, 139, 107], explain=True)
+    scores = {  # after 103, and after 149 alone
+        own: (1 / (1 + (place - 2) % 11), 1 / (1 + (place - 10) % 11)) for place, own in enumerate(ITEMS)
+    }
+    assert [item.id for item in answer.items] == [107, 113, 139, 151, 101]
+    for item in answer.items:
+        whole, without = scores[item.id]
+        assert item.leave_one_out == [0, pytest.approx(whole - without, abs=1e-6)]
+
+
+def test_what_is_not_asked_for_is_not_there(client: Any) -> None:
+    answer = client.post(PATH, json={"history": [151, 103], "k": 1}).json()
+    assert answer.keys() == {"items", "model", "unknown"}
+    assert answer["items"][0].keys() == {"id", "score", "title"}
+
+
+def test_only_what_the_model_reads_is_explained(client: Any) -> None:
+    long = [139, 107, 109, 113, 127, 131, 137, 103]
+    answer = client.post(PATH, json={"history": [*long, "x"], "on_unknown": "ignore", "explain": True}).json()
+    assert [item["id"] for item in answer["history"]] == long[-WINDOW:]
+    assert {len(item["leave_one_out"]) for item in answer["items"]} == {WINDOW}
+    assert not {139, 107, 109} & {item["id"] for item in answer["items"]}
+
+
+def test_explanations_of_next_to_nothing(client: Any) -> None:
+    answer = client.post(PATH, json={"history": [103], "k": 2, "explain": True}).json()
+    assert answer["history"] == [{"id": 103, "attention": 1.0}]
+    assert all("leave_one_out" not in item for item in answer["items"])
+    answer = client.post(PATH, json={"history": [101, 103], "allow": [103], "explain": True}).json()
+    assert (answer["items"], len(answer["history"])) == ([], 2)
+    answer = client.post(PATH, json={"history": [101, 103], "allow": [], "explain": True}).json()
+    assert (answer["items"], answer["history"]) == ([], [])
+
+
+def test_explanations_and_answers_at_once(client: Any) -> None:
+    bodies = [{"history": ITEMS[n % 3 : n % 3 + 2], "k": 3, "explain": n % 5 == 0} for n in range(41)]
+    alone = [client.post(PATH, json=body).json() for body in bodies]
+    assert [response.json() for response in client.together(PATH, bodies)] == alone
+
+
+def test_more_explanations_than_may_wait_are_sent_away_and_answers_are_not(client: Any) -> None:
+    bodies = [{"history": [101, 103], "explain": True}] * 61 + [{"history": [101, 103]}] * 61
+    statuses = [response.status_code for response in client.together(PATH, bodies)]
+    assert set(statuses[:61]) == {200, 429}
+    assert set(statuses[61:]) == {200}
+
+
+def test_a_long_answer_is_not_explained(recommender_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headwise_recsys.service.MAX_EXPLAINED", 3)
+    with pytest.raises(InputError, match="k is 5; with explain it is 3 at most"):
+        load(recommender_folder).recommend([103], 5, explain=True)
+
+
+def test_a_folder_without_explanations_answers_everything_else(
+    recommender_folder: Path, tmp_path: Path, talking_to: Callable[..., Any]
+) -> None:
+    with writing(tmp_path / "old", ModelCard("recommender", "old", {"window": 5, "max_k": 7}, {}, {}, {})) as draft:
+        for name in ("recommender.onnx", "items.json"):
+            shutil.copy(recommender_folder / name, draft)
+    with talking_to(create_app([load(tmp_path / "old")])) as client:
+        assert client.get("/readyz").status_code == 200
+        assert ids(client.post(PATH, json={"history": [103], "k": 1})) == [107]
+        refused = client.post(PATH, json={"history": [103], "k": 1, "explain": True})
+    assert (refused.status_code, refused.headers["content-type"]) == (422, "application/problem+json")
+    assert "exported without explanation.onnx" in refused.json()["detail"]
+
+
 def test_words_of_the_command_line_become_ids(recommender: Recommender) -> None:
     assert recommender.own_id("103") == 103
     assert recommender.own_id("-3") == -3
@@ -207,8 +294,13 @@ def test_openapi_documents_the_route_with_an_example_that_works(client: Any) -> 
     body = operation["requestBody"]["content"]["application/json"]
     assert client.post(PATH, json=body["example"]).status_code == 200
     schema = document["components"]["schemas"][body["schema"]["$ref"].rpartition("/")[2]]
-    assert set(schema["properties"]) == {"history", "k", "exclude", "allow", "on_unknown"}
-    assert {"200", "400", "413", "415", "422", "429", "500"} <= set(operation["responses"])
+    assert set(schema["properties"]) == {"history", "k", "exclude", "allow", "on_unknown", "explain"}
+    assert {"200", "400", "413", "415", "422", "429", "500", "503"} <= set(operation["responses"])
+    answer = document["components"]["schemas"]["Recommendations"]
+    assert "history" in answer["properties"]
+    assert "history" not in answer["required"]
+    explained = client.post(PATH, json={**body["example"], "explain": True}).json()
+    assert set(explained) <= set(answer["properties"])
 
 
 def test_folders_that_cannot_be_served(recommender_folder: Path, recogniser_folder: Path, tmp_path: Path) -> None:

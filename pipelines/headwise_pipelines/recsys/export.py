@@ -1,4 +1,4 @@
-"""From a trained recommender to its model folder, with the proof that the graph recommends the same."""
+"""From a trained recommender to its model folder, with the proof that its graphs recommend and explain the same."""
 
 import json
 import shutil
@@ -9,15 +9,15 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from headwise.export import TOLERANCE, Arrays, Runner, prove, write
+from headwise.export import TOLERANCE, Arrays, Graph, Runner, prove, write
 from headwise.model_folder import ModelCard, writing
 from headwise_recsys.batches import ask
-from headwise_recsys.graph import MAX_K, recommender_graph
+from headwise_recsys.graph import MAX_K, explanation_graph, recommender_graph
 from headwise_recsys.interactions import Interactions
 from headwise_recsys.model import SASRec
 from headwise_recsys.splits import Queries
 
-GRAPH = "recommender.onnx"
+GRAPH, EXPLANATION = "recommender.onnx", "explanation.onnx"
 PROVED = 512  # histories that the graph must agree on
 TOP = 10
 
@@ -28,7 +28,7 @@ def export(model: SASRec, data: Interactions, queries: Queries, target: Path, ca
     Args:
         model: the trained model.
         data: whose ids and titles travel along.
-        queries: real histories that the graph is proved on.
+        queries: real histories that the graphs are proved on.
         target: the model folder.
         card: what it says; parity is added here.
 
@@ -36,24 +36,35 @@ def export(model: SASRec, data: Interactions, queries: Queries, target: Path, ca
         The card as written.
 
     Raises:
-        ParityError: the graph would recommend something else than the model.
+        ParityError: a graph would recommend or explain something else than the model.
     """
-    graph = recommender_graph(model)
     target.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=target.parent, prefix=".export-") as scratch:
-        path = Path(scratch) / GRAPH
-        write(graph, path, {"headwise.kind": card.kind, "headwise.run": str(card.provenance.get("run", ""))})
-        runner = Runner(graph.module, path, graph.outputs)
+        metadata = {"headwise.kind": card.kind, "headwise.run": str(card.provenance.get("run", ""))}
+
+        def written(graph: Graph, name: str) -> Runner:
+            write(graph, Path(scratch) / name, metadata)
+            return Runner(graph.module, Path(scratch) / name, graph.outputs)
+
+        asked = list(_real_inputs(data, queries, model.window))
         parity = prove(
-            runner,
-            _real_inputs(data, queries, model.window),
+            written(recommender_graph(model), GRAPH),
+            asked,
             scores="scores",
             same=_changed_lists,
             what=f"top-{TOP} lists",
         )
-        proved = replace(card, parity=parity)
+        explained = prove(
+            written(explanation_graph(model), EXPLANATION),
+            [{name: batch[name] for name in ("history", "lengths")} for batch in asked],
+            scores="attention",
+            same=_changed_favourites,
+            what="items looked at most",
+        )
+        proved = replace(card, parity={**parity, "explanation": explained})
         with writing(target, proved) as draft:
-            shutil.move(path, draft / GRAPH)
+            for name in (GRAPH, EXPLANATION):
+                shutil.move(Path(scratch) / name, draft / name)
             _write_json(draft / "items.json", data.item_ids)
             if data.titles is not None:
                 _write_json(draft / "titles.json", data.titles)
@@ -95,6 +106,13 @@ def _changed_lists(want: Arrays, got: Arrays) -> int:
     clear = np.minimum(gaps[:, :-1], gaps[:, 1:]) > TOLERANCE / 10
     changed = (want["items"] != got["items"]) & clear
     return int(changed[:, :TOP].any(1).sum())
+
+
+def _changed_favourites(want: Arrays, got: Arrays) -> int:
+    """Histories whose most attended item is another one, by more than rounding."""
+    a, b = want["attention"].astype(np.float64), got["attention"].astype(np.float64)
+    theirs = np.take_along_axis(a, b.argmax(1)[:, None], 1)[:, 0]
+    return int((a.max(1) - theirs > TOLERANCE).sum())
 
 
 def _write_json(path: Path, value: object) -> None:
