@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.export import Dim
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from headwise.export import Graph
 from headwise.transformer import rollout
@@ -105,7 +106,8 @@ class ExplanationGraph(nn.Module):
             history: items, oldest first, right-padded with 0.
             lengths: how many items each history holds.
         """
-        shares = rollout(self.model.attention_weights(history, lengths))
+        with sdpa_kernel(SDPBackend.MATH):  # the choice of a fused one would forbid as many items as a head is wide
+            shares = rollout(self.model.attention_weights(history, lengths))
         last = (lengths - 1).clamp(min=0)[:, None, None].expand(-1, 1, shares.shape[2])
         return (shares.gather(1, last).squeeze(1),)
 

@@ -89,10 +89,10 @@ class Recogniser(nn.Module):
 
     def attention_weights(
         self, waveform: Float[Tensor, "batch samples"], lengths: Int[Tensor, " batch"]
-    ) -> list[Float[Tensor, "batch heads time time"]]:
-        """Per block: how much of every 40 ms each 40 ms takes."""
-        tokens, _, view = self._embed(*self.front_end(waveform, lengths))
-        return self.encoder.weights(tokens, view)
+    ) -> tuple[list[Float[Tensor, "batch heads time time"]], Int[Tensor, " batch"]]:
+        """Per block: how much of every 40 ms each 40 ms takes; and how many of them each row has."""
+        tokens, time, view = self._embed(*self.front_end(waveform, lengths))
+        return self.encoder.weights(tokens, view), time
 
     def _embed(self, spectrogram: Tensor, frames: Tensor) -> tuple[Tensor, Tensor, View]:
         tokens, time = self.subsampling(spectrogram, frames)

@@ -90,7 +90,7 @@ def ctc_loss(
 def attention_map(model: Recogniser, waveform: Float[Tensor, " samples"]) -> Float[Tensor, "blocks heads time time"]:
     """Who looks at whom in one utterance: how much of every 40 ms each 40 ms takes, in each head of each block."""
     training = model.training
-    weights = model.eval().attention_weights(waveform[None], torch.tensor([len(waveform)], device=waveform.device))
+    weights, _ = model.eval().attention_weights(waveform[None], torch.tensor([len(waveform)], device=waveform.device))
     model.train(training)
     return torch.cat(weights)
 

@@ -76,6 +76,7 @@ def test_a_chunked_model_does_not_hear_what_comes_later() -> None:
 
 @torch.no_grad()
 def test_attention_weights_share_out_each_frame(model: Recogniser) -> None:
-    weights = model.attention_weights(noise(1, 7001), torch.tensor([7001]))
+    weights, frames = model.attention_weights(noise(1, 7001), torch.tensor([7001]))
+    assert frames.tolist() == [11]
     assert [tuple(w.shape) for w in weights] == [(1, 1, 11, 11)] * 2
     torch.testing.assert_close(weights[1].sum(-1), torch.ones(1, 1, 11))
