@@ -5,9 +5,11 @@ it needs; offline, padded, packed and streaming attention evaluate the same rule
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import and_
+from typing import Any
 
 from jaxtyping import Bool
 from torch import Tensor
@@ -17,27 +19,44 @@ from headwise.attention.coordinates import Coordinates
 
 @dataclass(frozen=True)
 class Mask:
-    """A rule that says which keys a query may see.
+    """A rule that says which keys a query may see, and what a kernel may rely on when it leaves pairs out.
 
     Attributes:
         sees: from the coordinates of queries and keys, broadcast against each other, to True where the key may be seen.
         back: how many positions behind a query a visible key can lie at most.
         ahead: how many positions ahead of a query a visible key can lie at most.
+        stride: the distance of a query from a visible key is a multiple of it.
+        leading: the first positions of a sequence, for which none of these bounds holds.
         name: for people.
+        parts: the rules that this one is the conjunction of; none where it is one rule.
     """
 
     sees: Callable[[Coordinates, Coordinates], Tensor]
     back: float = math.inf
     ahead: float = math.inf
+    stride: int = 1
+    leading: int = 0
     name: str = "mask"
+    parts: tuple["Mask", ...] = ()
+
+    @property
+    def terms(self) -> tuple["Mask", ...]:
+        """The rules that must all allow a pair, this one alone where it is not a conjunction."""
+        return self.parts or (self,)
 
     def __and__(self, other: "Mask") -> "Mask":
         """Visible where both rules allow it."""
+        terms = tuple(dict.fromkeys(self.terms + other.terms))
+        if len(terms) == len(self.terms):
+            return self
         return Mask(
-            lambda query, key: self.sees(query, key) & other.sees(query, key),
+            lambda query, key: reduce(and_, (term.sees(query, key) for term in terms)),
             min(self.back, other.back),
             min(self.ahead, other.ahead),
-            f"{self.name} & {other.name}",
+            math.lcm(self.stride, other.stride),
+            max(self.leading, other.leading),
+            " & ".join(term.name for term in terms),
+            terms,
         )
 
     def __or__(self, other: "Mask") -> "Mask":
@@ -46,6 +65,8 @@ class Mask:
             lambda query, key: self.sees(query, key) | other.sees(query, key),
             max(self.back, other.back),
             max(self.ahead, other.ahead),
+            math.gcd(self.stride, other.stride),
+            max(self.leading, other.leading),
             f"({self.name} | {other.name})",
         )
 
@@ -60,10 +81,21 @@ same_segment = Mask(lambda query, key: (key.segment == query.segment) & (key.seg
 """Only keys of the query's own sequence: this is what keeps padding and packed neighbours out."""
 
 
+def window(back: int, ahead: int = 0) -> Mask:
+    """Keys from `back` positions behind the query to `ahead` positions ahead of it: a sliding window."""
+
+    def sees(query: Coordinates, key: Coordinates) -> Tensor:
+        behind = query.position - key.position
+        return (behind <= back) & (behind >= -ahead)
+
+    return Mask(sees, back, ahead, name=f"window({back}, ahead={ahead})")
+
+
 def chunk(size: int, left: int) -> Mask:
     """Keys of the query's own chunk of `size` positions and of the `left` positions before that chunk.
 
-    The mask of streaming recognition: what a query sees is known once its chunk is complete.
+    The mask of streaming recognition: what a query sees is known once its chunk is complete. With nothing on the left it
+    is block-local attention.
     """
 
     def sees(query: Coordinates, key: Coordinates) -> Tensor:
@@ -71,6 +103,25 @@ def chunk(size: int, left: int) -> Mask:
         return (key.position >= start - left) & (key.position < start + size)
 
     return Mask(sees, back=left + size - 1, ahead=size - 1, name=f"chunk({size}, left={left})")
+
+
+def every(stride: int) -> Mask:
+    """Keys at a multiple of `stride` positions from the query: `window(...) & every(4)` is a dilated window."""
+    return Mask(
+        lambda query, key: (query.position - key.position) % stride == 0, stride=stride, name=f"every({stride})"
+    )
+
+
+def leading(count: int) -> Mask:
+    """The first `count` positions of a sequence are seen by all and see all: `window(...) | leading(1)` has a global token."""
+    return Mask(
+        lambda query, key: (query.position < count) | (key.position < count),
+        back=0,
+        ahead=0,
+        stride=0,
+        leading=count,
+        name=f"leading({count})",
+    )
 
 
 class View:
@@ -81,19 +132,36 @@ class View:
         self.at = at
         self.of = at if of is None else of
         self.mask = mask
+        self._made: dict[Hashable, Any] = {}
+
+    @property
+    def within(self) -> bool:
+        """Whether the queries look at one another: keys and queries are the same tokens."""
+        return self.at is self.of
 
     @property
     def is_causal(self) -> bool:
         """Whether the rule is nothing but `causal` among the tokens themselves, for which kernels have a faster path."""
-        return self.mask is causal and self.at is self.of
+        return self.mask is causal and self.within
 
     @cached_property
     def visible(self) -> Bool[Tensor, "batch 1 queries keys"]:
         """The rule evaluated: True where the query may see the key."""
-        at, of = self.at.map(lambda c: c[:, :, None]), self.of.map(lambda c: c[:, None, :])
+        at, of = self.pairs
         return self.mask.sees(at, of)[:, None]
+
+    @cached_property
+    def pairs(self) -> tuple[Coordinates, Coordinates]:
+        """Coordinates of queries [batch, queries, 1] and keys [batch, 1, keys], ready to be compared."""
+        return self.at.map(lambda c: c[:, :, None]), self.of.map(lambda c: c[:, None, :])
 
     @cached_property
     def real(self) -> Bool[Tensor, "batch queries"]:
         """True where a query is a token, False where it is padding."""
         return self.at.segment > 0
+
+    def once(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """What `make` makes, made by the first layer that asks for `key` and kept for the others."""
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]

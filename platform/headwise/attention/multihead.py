@@ -1,12 +1,15 @@
 """Multi-head attention: projections around a kernel. The one attention module that both products use."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from headwise.attention.biases import Bias
 from headwise.attention.caches import Cache, empty_cache
 from headwise.attention.coordinates import Coordinates
-from headwise.attention.kernels import Kernel, softmax
+from headwise.attention.kernels import Kernel, Recurrent, Softmax
 from headwise.attention.masks import Mask, View, same_segment
 from headwise.attention.positions import Rotary
 
@@ -18,8 +21,12 @@ class Attention(nn.Module):
         width: of the tokens that come in and go out.
         heads: query heads; must divide `width`.
         kv_heads: key and value heads, as many as `heads` where None; must divide `heads`.
-        kernel: what is computed between queries, keys and values.
-        rotary: rotates queries and keys by their position; without it attention is blind to order but for the mask.
+        kernel: what is computed between queries, keys and values; `Softmax()` where None.
+        rotary: rotates queries and keys by their position.
+        bias: is added to the scores; without it and `rotary` attention is blind to order but for the mask.
+
+    Raises:
+        ValueError: the numbers do not divide, or the kernel cannot add a bias.
     """
 
     def __init__(
@@ -28,8 +35,9 @@ class Attention(nn.Module):
         heads: int,
         *,
         kv_heads: int | None = None,
-        kernel: Kernel = softmax,
+        kernel: Kernel | None = None,
         rotary: Rotary | None = None,
+        bias: Bias | None = None,
     ) -> None:
         super().__init__()
         kv_heads = heads if kv_heads is None else kv_heads
@@ -41,8 +49,17 @@ class Attention(nn.Module):
         self.query = nn.Linear(width, heads * self.head_width)
         self.key_value = nn.Linear(width, 2 * kv_heads * self.head_width)
         self.output = nn.Linear(heads * self.head_width, width)
-        self.kernel = kernel
-        self.rotary = rotary
+        self.kernel: Kernel = Softmax() if kernel is None else kernel
+        self.rotary, self.bias = rotary, bias
+        self.check(same_segment)
+
+    def check(self, mask: Mask) -> None:
+        """Whether this attention can follow a mask; models ask when they are built.
+
+        Raises:
+            ValueError: its kernel cannot; the message says what would do.
+        """
+        self.kernel.check(mask, biased=self.bias is not None)
 
     def forward(
         self,
@@ -51,27 +68,40 @@ class Attention(nn.Module):
         source: Float[Tensor, "batch keys width"] | None = None,
     ) -> Float[Tensor, "batch queries width"]:
         """What each token gathers from those that it may see, or from `source` (cross-attention) where that is given."""
-        query, key, value = self._project(tokens, tokens if source is None else source, view)
-        return self._merge(self.kernel(query, key, value, view))
+        return self.recall(tokens, view, self.remember(tokens if source is None else source, view.of))
+
+    def remember(self, source: Float[Tensor, "batch keys width"], at: Coordinates) -> Cache:
+        """Keys and values of tokens at `at`, to be looked at any number of times by `recall`."""
+        pair = self.key_value(source).unflatten(-1, (2 * self.kv_heads, self.head_width)).transpose(1, 2)
+        key, value = pair.chunk(2, 1)
+        return Cache(key if self.rotary is None else self.rotary(key, at.position), value, at)
+
+    def recall(
+        self, tokens: Float[Tensor, "batch queries width"], view: View, cache: Cache
+    ) -> Float[Tensor, "batch queries width"]:
+        """What each token gathers from the keys and values in `cache`, whose coordinates are those of `view`."""
+        return self._merge(self.kernel(self._query(tokens, view.at), cache.key, cache.value, view, self.bias))
 
     def step(
-        self, tokens: Float[Tensor, "batch queries width"], at: Coordinates, mask: Mask, cache: Cache
-    ) -> tuple[Float[Tensor, "batch queries width"], Cache]:
-        """The next tokens, given the past in `cache`; step by step equals all at once where the cache holds all that `mask` sees.
+        self, tokens: Float[Tensor, "batch queries width"], at: Coordinates, mask: Mask, cache: Any
+    ) -> tuple[Float[Tensor, "batch queries width"], Any]:
+        """The next tokens, given the past; step by step equals all at once where the cache holds all that `mask` sees.
 
         Args:
             tokens: the new tokens.
             at: their coordinates; tokens with segment 0 are padding and are never seen.
             mask: the rule that the offline pass uses; the segment rule is added, since a cache has empty slots.
-            cache: the past; it keeps its number of slots.
+            cache: the past, as `empty_cache` began it and the last step left it; its size stays.
 
         Returns:
             The answer for the new tokens, and the cache for the next step.
         """
-        query, key, value = self._project(tokens, tokens, View(at, mask))
-        past = cache.then(Cache(key, value, at))
-        view = View(at, mask & same_segment, past.at)
-        return self._merge(self.kernel(query, past.key, past.value, view)), past.last(cache.key.shape[2])
+        fresh = self.remember(tokens, at)
+        if isinstance(self.kernel, Recurrent):
+            answer, cache = self.kernel.step(self._query(tokens, at), fresh.key, fresh.value, at, mask, cache)
+            return self._merge(answer), cache
+        past = cache.then(fresh)
+        return self.recall(tokens, View(at, mask & same_segment, past.at), past), past.last(cache.key.shape[2])
 
     def weights(
         self,
@@ -80,23 +110,24 @@ class Attention(nn.Module):
         source: Float[Tensor, "batch keys width"] | None = None,
     ) -> Float[Tensor, "batch heads queries keys"]:
         """How much of each key every query takes. Costs memory for all pairs: for plots and explanations."""
-        query, key, _ = self._project(tokens, tokens if source is None else source, view)
+        key = self.remember(tokens if source is None else source, view.of).key
         keys = key.shape[2]
         identity = torch.eye(keys, device=key.device, dtype=key.dtype).expand(*key.shape[:2], keys, keys)
-        return self.kernel(query, key, identity, view)
+        return self.kernel(self._query(tokens, view.at), key, identity, view, self.bias)
 
-    def empty_cache(self, batch: int, slots: int) -> Cache:
-        """A cache of this module's shape, type and device that remembers nothing yet."""
+    def empty_cache(self, batch: int, slots: int) -> Any:
+        """A cache of this module's shape, type and device that remembers nothing yet.
+
+        A `Cache` of the last `slots` keys and values, or the kernel's own where it is `Recurrent`: then of one size, whatever `slots`.
+        """
         weight = self.key_value.weight
+        if isinstance(self.kernel, Recurrent):
+            return self.kernel.empty_memory(batch, self.heads, self.head_width, weight)
         return empty_cache(batch, self.kv_heads, slots, self.head_width, dtype=weight.dtype, device=weight.device)
 
-    def _project(self, tokens: Tensor, source: Tensor, view: View) -> tuple[Tensor, Tensor, Tensor]:
+    def _query(self, tokens: Tensor, at: Coordinates) -> Tensor:
         query = self.query(tokens).unflatten(-1, (self.heads, self.head_width)).transpose(1, 2)
-        pair = self.key_value(source).unflatten(-1, (2 * self.kv_heads, self.head_width)).transpose(1, 2)
-        key, value = pair.chunk(2, 1)
-        if self.rotary is not None:
-            query, key = self.rotary(query, view.at.position), self.rotary(key, view.of.position)
-        return query, key, value
+        return query if self.rotary is None else self.rotary(query, at.position)
 
     def _merge(self, mixtures: Tensor) -> Tensor:
         merged: Tensor = self.output(mixtures.transpose(1, 2).flatten(2))

@@ -7,8 +7,28 @@ from dataclasses import dataclass
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from headwise.attention import Attention, Coordinates, Kernel, Mask, Rotary, causal, chunk, rows, same_segment, softmax
+from headwise.attention import (
+    Additive,
+    Attention,
+    Bias,
+    Coordinates,
+    Hierarchical,
+    Kernel,
+    Linear,
+    Mask,
+    Rotary,
+    Softmax,
+    Window,
+    causal,
+    chunk,
+    every,
+    leading,
+    rows,
+    same_segment,
+    window,
+)
 
 HEAD_WIDTH, TIME, LENGTHS = 10, 17, (17, 1, 11)
 PACKED = ((5, 7, 3), (11, 2), (13,))  # lengths of the sequences in each row of TIME tokens
@@ -28,17 +48,24 @@ class Case:
 
     Attributes:
         kernel: makes one, given the head width.
-        formula: the paper's, for one query and the keys and values that it sees: (kernel, [d], [n d], [n w]) -> [w].
+        formula: the paper's, for one query and the keys and values that it sees: (kernel, [d], [n d], [n w], positions of the
+            query [] and of the keys [n]) -> [w].
+        adds: the rule that the kernel adds to its mask; None for one that adds nothing.
         masks: which of MASKS it can follow; the strictest, with the segment rule, last.
         heads: pairs of (heads, kv_heads) that it supports.
-        elsewhere: whether queries may look at other tokens than themselves, as with a cache or in cross-attention.
+        biased: whether it can add a bias.
     """
 
     kernel: Callable[[int], Kernel]
-    formula: Callable[[Kernel, Tensor, Tensor, Tensor], Tensor]
+    formula: Callable[[Kernel, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+    adds: Mask | None = None
     masks: tuple[str, ...] = tuple(MASKS)
     heads: tuple[tuple[int, int], ...] = ((2, 2), (3, 1), (6, 2))
-    elsewhere: bool = True
+    biased: bool = True
+
+    def rule(self, mask: Mask) -> Mask:
+        """What a query sees when the tokens come with `mask`."""
+        return mask if self.adds is None else mask & self.adds
 
     @property
     def rules(self) -> list[Mask]:
@@ -49,13 +76,66 @@ class Case:
         return self.rules[-1]
 
 
-def softmax_formula(kernel: Kernel, query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+def softmax_formula(kernel, query, keys, values, *places):
     weights = torch.exp(torch.einsum("d,nd->n", query, keys) / math.sqrt(len(query)))
     return torch.einsum("n,nw->w", weights, values) / weights.sum()
 
 
+def additive_formula(kernel, query, keys, values, *places):
+    weights = torch.exp(torch.einsum("d,nd->n", kernel.score, torch.tanh(query + keys)))
+    return torch.einsum("n,nw->w", weights, values) / weights.sum()
+
+
+def linear_formula(kernel, query, keys, values, *places):
+    weights = torch.einsum("d,nd->n", F.elu(query) + 1, F.elu(keys) + 1)
+    return torch.einsum("n,nw->w", weights, values) / weights.sum()
+
+
+def hierarchical_formula(kernel, query, keys, values, place, places):
+    here, groups = place // GROUP, places // GROUP
+    own = groups == here
+    seen_keys, seen_values = [keys[own]], [values[own]]
+    for group in sorted(set(groups.tolist()) - {int(here)}):
+        members = groups == group
+        scores = torch.einsum("c,nc->n", kernel.pool.context, torch.tanh(kernel.pool.inner(keys[members])))
+        weights = scores.exp() / scores.exp().sum()
+        seen_keys.append((weights[:, None] * keys[members]).sum(0, keepdim=True))
+        seen_values.append((weights[:, None] * values[members]).sum(0, keepdim=True))
+    return softmax_formula(kernel, query, torch.cat(seen_keys), torch.cat(seen_values))
+
+
+GROUP = 3  # positions of a hierarchical group; 1009 is no multiple of it, 1011 is
+PREFIXES = ("causal", "same segment", "causal, same segment")
+PATTERNS = {
+    "sliding": window(4),
+    "both ways": window(5, ahead=2),
+    "block-local": chunk(5, left=0),
+    "dilated": window(9, ahead=3) & every(3),
+    "leading": window(2, ahead=1) | leading(2),
+    "dilated, leading": (window(4) & every(2)) | leading(1),
+}
+
 KERNELS = {
-    "softmax": Case(lambda head_width: softmax, softmax_formula),
+    "softmax": Case(lambda head_width: Softmax(), softmax_formula),
+    "additive": Case(Additive, additive_formula),
+    **{
+        f"window, {name}": Case(
+            lambda head_width, pattern=pattern: Window(pattern, block=3),
+            softmax_formula,
+            adds=pattern & same_segment,
+        )
+        for name, pattern in PATTERNS.items()
+    },
+    "linear": Case(
+        lambda head_width: Linear(chunk=4), linear_formula, adds=same_segment, masks=PREFIXES, biased=False
+    ),
+    "hierarchical": Case(
+        lambda head_width: Hierarchical(head_width, GROUP),
+        hierarchical_formula,
+        adds=same_segment,
+        masks=PREFIXES,
+        biased=False,
+    ),
 }
 
 
@@ -88,13 +168,14 @@ def _seeded_on_one_thread() -> Iterator[None]:
 def attention() -> Callable[..., Attention]:
     """Makes an attention around a case's kernel, in double precision."""
 
-    def build(case: Case, heads: tuple[int, int], *, rotary: bool = True) -> Attention:
+    def build(case: Case, heads: tuple[int, int], *, rotary: bool = True, bias: Bias | None = None) -> Attention:
         return Attention(
             heads[0] * HEAD_WIDTH,
             heads[0],
             kv_heads=heads[1],
             kernel=case.kernel(HEAD_WIDTH),
             rotary=Rotary(HEAD_WIDTH) if rotary else None,
+            bias=bias,
         ).double()
 
     return build

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from headwise.attention import View, rows, same_segment, softmax
+from headwise.attention import Softmax, View, rows, same_segment
 
 HEAD_WIDTH, VALUE_WIDTH = 5, 7
 
@@ -14,14 +14,15 @@ def tensors(heads, queries, keys=None, batch=3):
     return [torch.randn(batch, *shape, dtype=torch.double, requires_grad=True) for shape in shapes]
 
 
-def by_formula(case, kernel, query, key, value, visible):
+def by_formula(case, kernel, query, key, value, visible, at, of):
     shared = query.shape[1] // key.shape[1]
     answer = []
     for b, h, q in torch.cartesian_prod(*(torch.arange(size) for size in query.shape[:3])).tolist():
         seen = visible[b, q].nonzero().squeeze(1)
         keys, values = key[b, h // shared, seen], value[b, h // shared, seen]
         nothing = value.new_zeros(value.shape[-1])
-        answer.append(case.formula(kernel, query[b, h, q], keys, values) if len(seen) else nothing)
+        places = at.position[b, q], of.position[b, seen]
+        answer.append(case.formula(kernel, query[b, h, q], keys, values, *places) if len(seen) else nothing)
     return torch.stack(answer).view(*query.shape[:3], value.shape[-1])
 
 
@@ -30,12 +31,21 @@ def gradients(answer, inputs):
     return torch.autograd.grad((answer * probe).sum(), inputs)
 
 
-def check_formula(case, inputs, view, visible):
-    kernel = case.kernel(HEAD_WIDTH)
-    answer, expected = kernel(*inputs, view), by_formula(case, kernel, *inputs, visible)
-    torch.testing.assert_close(answer, expected, rtol=1e-9, atol=1e-9)
-    for got, wanted in zip(gradients(answer, inputs), gradients(expected, inputs), strict=True):
-        torch.testing.assert_close(got, wanted, rtol=1e-9, atol=1e-9)
+@pytest.fixture
+def check_formula(pairs):
+    """Answer and gradients of a case's kernel against its formula, under one mask, tokens at `at` looking at those at `of`."""
+
+    def check(case, inputs, mask, at, of=None):
+        of = at if of is None else of
+        kernel = case.kernel(HEAD_WIDTH).double()
+        answer = kernel(*inputs, View(at, mask, None if of is at else of))
+        expected = by_formula(case, kernel, *inputs, pairs(case.rule(mask), at, of), at, of)
+        torch.testing.assert_close(answer, expected, rtol=1e-9, atol=1e-9)
+        inputs = [*inputs, *kernel.parameters()]
+        for got, wanted in zip(gradients(answer, inputs), gradients(expected, inputs), strict=True):
+            torch.testing.assert_close(got, wanted, rtol=1e-9, atol=1e-9)
+
+    return check
 
 
 def test_by_hand():
@@ -43,36 +53,30 @@ def test_by_hand():
     query = torch.tensor([2 * math.log(3), 0, 0, 0]).view(1, 1, 1, 4)  # scores 0 and log 3: weights 1/4 and 3/4
     value = torch.tensor([[1.0], [5.0]]).view(1, 1, 2, 1)
     view = View(rows(torch.tensor([1]), 1), same_segment, rows(torch.tensor([2]), 2))
-    torch.testing.assert_close(softmax(query, key, value, view), torch.tensor(4.0).view(1, 1, 1, 1))
+    torch.testing.assert_close(Softmax()(query, key, value, view), torch.tensor(4.0).view(1, 1, 1, 1))
 
 
-def test_equals_the_formula_on_padded_rows(case, mask, padded, pairs):
-    heads = case.heads[-1]
-    inputs = tensors(heads, padded.position.shape[1])
-    check_formula(case, inputs, View(padded, mask), pairs(mask, padded, padded))
+def test_equals_the_formula_on_padded_rows(case, mask, padded, check_formula):
+    check_formula(case, tensors(case.heads[-1], padded.position.shape[1]), mask, padded)
 
 
-def test_equals_the_formula_on_packed_rows(case, apart, packed, pairs):
-    inputs = tensors(case.heads[-1], packed.position.shape[1])
-    check_formula(case, inputs, View(packed, apart), pairs(apart, packed, packed))
+def test_equals_the_formula_on_packed_rows(case, apart, packed, check_formula):
+    check_formula(case, tensors(case.heads[-1], packed.position.shape[1]), apart, packed)
 
 
-def test_equals_the_formula_with_any_number_of_heads(case, heads, padded, pairs):
-    inputs = tensors(heads, padded.position.shape[1])
-    check_formula(case, inputs, View(padded, case.strictest), pairs(case.strictest, padded, padded))
+def test_equals_the_formula_with_any_number_of_heads(case, heads, padded, check_formula):
+    check_formula(case, tensors(heads, padded.position.shape[1]), case.strictest, padded)
 
 
-def test_equals_the_formula_where_queries_look_elsewhere(case, mask, pairs):
-    if not case.elsewhere:
-        pytest.skip("follows tokens that look at themselves only")
+def test_equals_the_formula_where_queries_look_elsewhere(case, mask, check_formula):
     at, of = rows(torch.tensor([11, 3, 7]), 11), rows(torch.tensor([2, 13, 5]), 13)
     at = at._replace(position=at.position + 5)  # a query's place among the keys is not its place in the row
-    check_formula(case, tensors(case.heads[-1], 11, 13), View(at, mask, of), pairs(mask, at, of))
+    check_formula(case, tensors(case.heads[-1], 11, 13), mask, at, of)
 
 
 def test_grouped_equals_repeated_keys(case, heads, padded):
     query, key, value = tensors(heads, padded.position.shape[1])
-    kernel, view, shared = case.kernel(HEAD_WIDTH), View(padded, case.strictest), heads[0] // heads[1]
+    kernel, view, shared = case.kernel(HEAD_WIDTH).double(), View(padded, case.strictest), heads[0] // heads[1]
     repeated = kernel(query, key.repeat_interleave(shared, 1), value.repeat_interleave(shared, 1), view)
     torch.testing.assert_close(kernel(query, key, value, view), repeated)
 
@@ -80,7 +84,7 @@ def test_grouped_equals_repeated_keys(case, heads, padded):
 def test_a_query_that_sees_nothing_gets_zeros_and_finite_gradients(case, heads):
     at = rows(torch.tensor([13, 2, 0]), 13)
     inputs = tensors(heads, 13)
-    answer = case.kernel(HEAD_WIDTH)(*inputs, View(at, case.strictest))
+    answer = case.kernel(HEAD_WIDTH).double()(*inputs, View(at, case.strictest))
     assert answer[1, :, 2:].abs().max() == 0
     assert answer[2].abs().max() == 0
     query, key, value = gradients(answer, inputs)
@@ -90,7 +94,8 @@ def test_a_query_that_sees_nothing_gets_zeros_and_finite_gradients(case, heads):
 
 def test_weights_are_the_answer_to_the_identity(case, mask, padded, pairs):
     query, key, value = tensors(case.heads[-1], padded.position.shape[1])
-    kernel, view, visible = case.kernel(HEAD_WIDTH), View(padded, mask), pairs(mask, padded, padded)[:, None]
+    kernel, view = case.kernel(HEAD_WIDTH).double(), View(padded, mask)
+    visible = pairs(case.rule(mask), padded, padded)[:, None]
     identity = torch.eye(key.shape[2], dtype=torch.double).expand(*key.shape[:2], -1, -1)
     weights = kernel(query, key, identity, view)
     torch.testing.assert_close(weights.sum(-1), visible.any(-1).double().expand(weights.shape[:3]))

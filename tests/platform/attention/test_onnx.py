@@ -4,11 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from headwise.attention import Attention, Cache, Coordinates, Rotary, View, chunk, rows, same_segment
+from headwise.attention import Attention, Cache, Coordinates, Rotary, Sums, View, causal, chunk, rows, same_segment
 
 HEAD_WIDTH = 26
 SIZES = [(1, 1), (1, 2), (2, 3), (3, 11), (7, 5)]  # batch, time; of chunks of 3: less, one, several and a rest
-CACHE = "key", "value", "position", "segment", "time"
 
 
 def attention(case, heads, kv_heads):
@@ -30,18 +29,22 @@ class Offline(nn.Module):
 
 
 class Step(nn.Module):
-    """The cached step: the caches are inputs and outputs."""
+    """The cached step: what it remembers goes in and comes out as plain tensors."""
 
     def __init__(self, case, mask):
         super().__init__()
         self.attention, self.mask = attention(case, 6, 2), mask
 
-    def forward(self, tokens, lengths, start, key, value, position, segment, time):
+    def forward(self, tokens, lengths, start, *memory):
         at = rows(lengths, tokens.shape[1])
         at = at._replace(position=at.position + start[:, None])
-        cache = Cache(key, value, Coordinates(position, segment, time))
+        cache = Sums(*memory) if len(memory) == 2 else Cache(*memory[:2], Coordinates(*memory[2:]))
         answer, cache = self.attention.step(tokens, at, self.mask, cache)
-        return answer, cache.key, cache.value, *cache.at
+        return answer, *tensors(cache)
+
+
+def tensors(cache):
+    return [*cache] if isinstance(cache, Sums) else [cache.key, cache.value, *cache.at]
 
 
 def example(batch, time):
@@ -62,22 +65,18 @@ def test_all_at_once(case, through_onnx):
 
 
 def test_step_by_step(case, through_onnx):
-    if not case.elsewhere:
-        pytest.skip("keeps another state than a cache")
-    slots, mask = 5, chunk(3, left=5)
+    streams = "chunk" in case.masks  # with a cache that is as short as the mask allows
+    slots, mask = (5, chunk(3, left=5)) if streams else (13, causal)
     module = Step(case, mask)
-    cache = module.attention.empty_cache(7, slots)
-    tokens, start = torch.randn(7, 4, 156), torch.arange(7)
-    inputs = tokens, torch.full((7,), 4), start, cache.key, cache.value, *cache.at
-    dynamic = {"tokens": ("batch", "time"), "lengths": ("batch",), "start": ("batch",)}
-    dynamic |= dict.fromkeys(CACHE, ("batch",))
-    run = through_onnx(module, dict(zip(dynamic, inputs, strict=True)), dynamic)
+    memory = tensors(module.attention.empty_cache(7, slots))
+    inputs = {"tokens": torch.randn(7, 4, 156), "lengths": torch.full((7,), 4), "start": torch.arange(7)}
+    inputs |= {f"memory{number}": tensor for number, tensor in enumerate(memory)}
+    run = through_onnx(module, inputs, {name: ("batch", "time") if name == "tokens" else ("batch",) for name in inputs})
 
     for lengths in [(11,), (13, 8, 1)]:
         batch, time = len(lengths), max(lengths)
         tokens, at = torch.randn(batch, time, 156), rows(torch.tensor(lengths), time)
-        cache, answers = module.attention.empty_cache(batch, slots), []
-        state = [cache.key, cache.value, *cache.at]
+        state, answers = tensors(module.attention.empty_cache(batch, slots)), []
         for begin in range(0, time, 3):
             now = tokens[:, begin : begin + 3]
             left = (torch.tensor(lengths) - begin).clamp(0, now.shape[1])

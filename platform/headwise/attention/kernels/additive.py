@@ -1,0 +1,44 @@
+"""The first attention: a small network scores each pair."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from headwise.attention.biases import Bias
+from headwise.attention.masks import Mask, View
+
+
+class Additive(nn.Module):
+    """Additive attention, softmax(v . tanh(W q + U k) + bias) V (Bahdanau et al. 2015, appendix A.1.2).
+
+    W and U are the projections of the `Attention` around it. Time and memory are batch x heads x queries x keys x width, some
+    thirty times those of softmax: for few queries, as in pooling and cross-attention.
+
+    Args:
+        head_width: of queries and keys.
+    """
+
+    def __init__(self, head_width: int) -> None:
+        super().__init__()
+        self.score = nn.Parameter(torch.randn(head_width) * head_width**-0.5)
+
+    def check(self, mask: Mask, *, biased: bool) -> None:
+        """Follows every mask and adds every bias."""
+
+    def forward(
+        self,
+        query: Float[Tensor, "batch heads queries head_width"],
+        key: Float[Tensor, "batch kv_heads keys head_width"],
+        value: Float[Tensor, "batch kv_heads keys value_width"],
+        view: View,
+        bias: Bias | None = None,
+    ) -> Float[Tensor, "batch heads queries value_width"]:
+        """As every kernel."""
+        shared = query.shape[1] // key.shape[1]
+        key, value = key.repeat_interleave(shared, 1), value.repeat_interleave(shared, 1)
+        scores = torch.tanh(query[..., :, None, :] + key[..., None, :, :]) @ self.score
+        if bias is not None:
+            scores = scores + bias(*view.pairs)
+        # A row without a visible key is a softmax of equals; it is zeroed after, where -inf would give NaN.
+        weights = scores.masked_fill(~view.visible, torch.finfo(scores.dtype).min).softmax(-1) * view.visible
+        return weights @ value

@@ -1,0 +1,104 @@
+"""Attention on two levels: near tokens one by one, far ones a group at a time."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from headwise.attention.biases import Bias
+from headwise.attention.blocks import gather, known, layout, locate, restore, spread
+from headwise.attention.coordinates import Coordinates
+from headwise.attention.leaders import chosen
+from headwise.attention.masks import Mask, View, causal, chunk, same_segment
+from headwise.attention.pooling import Pooling
+
+
+class Hierarchical(nn.Module):
+    """Softmax over the tokens of the query's own group and over one summary for each other group of its sequence.
+
+    Groups are `size` consecutive positions. The first level is softmax attention within a group. For the second, each group g is
+    pooled as sentences are in a document (Yang et al. 2016, eq. 5 to 7), its keys by their own weights and its values with them:
+
+        a_j = softmax_{j in g}(c . tanh(W k_j + b)),  k_g = sum_j a_j k_j,  v_g = sum_j a_j v_j
+        o_i = softmax over {k_j : j in the group of i} and {k_g : other groups g} of (q_i . k / sqrt(d)), times their v
+
+    Under a causal mask a query sees of its group the tokens up to itself, and the groups before. Time and memory are length x
+    (size + length / size): smallest at size = sqrt(length). It follows `causal` and `same_segment`, alone or together; sequences are
+    kept apart whatever the mask says. A cache must hold whole groups for a step to equal the whole.
+
+    Args:
+        head_width: of queries and keys.
+        size: positions of a group.
+    """
+
+    def __init__(self, head_width: int, size: int) -> None:
+        super().__init__()
+        self.size, self.pool = size, Pooling(head_width)
+
+    def check(self, mask: Mask, *, biased: bool) -> None:
+        """Whether the mask leaves nothing out but the future, and no bias is added.
+
+        Raises:
+            ValueError: it does; a summary can neither leave out some of its tokens nor stand at one place.
+        """
+        if not set(mask.terms) <= {causal, same_segment}:
+            raise ValueError(
+                f"Hierarchical cannot follow the mask {mask}: only causal and same_segment; Window and Softmax can"
+            )
+        if biased:
+            raise ValueError("Hierarchical cannot add a bias, since a group stands at no single place: use Rotary")
+
+    def forward(
+        self,
+        query: Float[Tensor, "batch heads queries head_width"],
+        key: Float[Tensor, "batch kv_heads keys head_width"],
+        value: Float[Tensor, "batch kv_heads keys value_width"],
+        view: View,
+        bias: Bias | None = None,
+    ) -> Float[Tensor, "batch heads queries value_width"]:
+        """As every kernel."""
+        self.check(view.mask, biased=bias is not None)
+        keys, values, groups = self._summaries(key, value, view.of)
+        rule = view.mask & same_segment & chunk(self.size, left=0)
+        at, of = view.at, view.of
+        if view.within:
+            ahead = min(self.size - 1, int(min(rule.ahead, self.size)))
+            plan = layout(at.position.shape[1], 2 * self.size, back=self.size - 1, ahead=ahead, like=at.position)
+            at, of = locate(view.at, plan.queries), locate(view.at, plan.keys)
+            query, key, value = gather(query, plan.queries), gather(key, plan.keys), gather(value, plan.keys)
+            keys, values = (spread(summary, plan.queries.shape[0]) for summary in (keys, values))
+            groups = groups.map(lambda c: spread(c, plan.queries.shape[0]))
+        mask = torch.cat([View(at, rule, of).visible, self._others(at, groups, view.mask)[:, None]], 3)
+        answer = F.scaled_dot_product_attention(
+            query,
+            torch.cat([key, keys], 2),
+            torch.cat([value, values], 2),
+            attn_mask=mask,
+            enable_gqa=key.shape[1] != query.shape[1],
+        )
+        return restore(answer, plan.order, view.at.position.shape[0]) if view.within else answer
+
+    def _summaries(self, key: Tensor, value: Tensor, at: Coordinates) -> tuple[Tensor, Tensor, Coordinates]:
+        # Keys and values [batch, kv_heads, groups, width] of the groups, and where each begins; a missing one has no segment.
+        time, real = key.shape[2], at.segment > 0
+        opens = real & ((at.position % self.size == 0) | (real.cumsum(1) == 1))  # a cache may begin within a group
+        # A row that holds one sequence has no more groups than that; packed rows have as many as the data say.
+        most = torch.sym_min(time, time // self.size + 2) if torch.compiler.is_exporting() else int(opens.sum(1).max())
+        places = chosen(opens, known(most, opens))
+        groups = at.map(lambda c: c.gather(1, places))
+        groups = groups._replace(segment=groups.segment * opens.gather(1, places))
+        member = self._same_group(groups, at) & _same_segment(groups, at)
+        weights = self.pool.weights(key[:, :, None], member[:, None])
+        return weights @ key, weights @ value, groups
+
+    def _others(self, at: Coordinates, groups: Coordinates, mask: Mask) -> Tensor:
+        earlier = groups.position[:, None, :] < at.position[:, :, None]
+        other = ~self._same_group(at, groups) & _same_segment(at, groups)
+        return other & earlier if mask.ahead == 0 else other
+
+    def _same_group(self, at: Coordinates, of: Coordinates) -> Tensor:
+        return at.position[:, :, None] // self.size == of.position[:, None, :] // self.size
+
+
+def _same_segment(at: Coordinates, of: Coordinates) -> Tensor:
+    return (at.segment[:, :, None] == of.segment[:, None, :]) & (of.segment > 0)[:, None, :]

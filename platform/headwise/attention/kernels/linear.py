@@ -1,0 +1,193 @@
+"""Attention whose cost does not grow with the past: sums in the place of the past's keys and values."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from headwise.attention.biases import Bias
+from headwise.attention.blocks import gather, layout, locate, restore
+from headwise.attention.coordinates import Coordinates
+from headwise.attention.masks import Mask, View, causal, same_segment
+
+CHUNK = 64  # tokens between two sums; within a chunk every pair is evaluated
+
+
+class Sums(NamedTuple):
+    """All that linear attention remembers.
+
+    Attributes:
+        totals: sum over the past of phi(k) [v, 1]'.
+        segment: the sequence that they were summed over.
+    """
+
+    totals: Float[Tensor, "batch heads head_width value_width_and_1"]
+    segment: Int[Tensor, " batch"]
+
+
+class Linear(nn.Module):
+    """Linear attention (Katharopoulos et al. 2020, eq. 4 and 9), with phi(x) = elu(x) + 1:
+
+        o_i = sum_j (phi(q_i) . phi(k_j)) v_j / sum_j (phi(q_i) . phi(k_j))
+
+    over the keys j of the sequence, or those up to i. Time and memory are length x (chunk + head width): pairs within a chunk,
+    and for the rest phi(q_i) times the sum of phi(k_j) [v_j, 1]' over the chunks before (and after, where the mask is not causal).
+    Step by step it needs the sums alone, whatever the length. It has no softmax, so it cannot single a key out.
+
+    It follows `causal` and `same_segment`, alone or together; sequences are kept apart whatever the mask says. Between other
+    tokens than themselves (cross-attention) it evaluates every pair.
+
+    Args:
+        chunk: tokens between two sums.
+    """
+
+    def __init__(self, *, chunk: int = CHUNK) -> None:
+        super().__init__()
+        self.chunk = chunk
+
+    def check(self, mask: Mask, *, biased: bool) -> None:
+        """Whether the mask leaves nothing out but the future, and no bias is added.
+
+        Raises:
+            ValueError: it does; no sum can leave out single keys, or add to single scores.
+        """
+        if not set(mask.terms) <= {causal, same_segment}:
+            raise ValueError(f"Linear cannot follow the mask {mask}: only causal and same_segment; Window and Softmax can")
+        if biased:
+            raise ValueError("Linear has no scores that a bias could be added to: use Rotary or positions on the tokens")
+
+    def forward(
+        self,
+        query: Float[Tensor, "batch heads queries head_width"],
+        key: Float[Tensor, "batch kv_heads keys head_width"],
+        value: Float[Tensor, "batch kv_heads keys value_width"],
+        view: View,
+        bias: Bias | None = None,
+    ) -> Float[Tensor, "batch heads queries value_width"]:
+        """As every kernel."""
+        self.check(view.mask, biased=bias is not None)
+        query, key, value = _features(query, key, value)
+        rule = view.mask & same_segment
+        if view.within:
+            return _divide(self._among_themselves(query, key, value, view.at, rule))
+        return _divide(_pairs(query, key, value, view.once(self.chunk, lambda: View(view.at, rule, view.of))))
+
+    def empty_memory(self, batch: int, heads: int, head_width: int, like: Tensor) -> Sums:
+        """Sums of nothing."""
+        return Sums(
+            like.new_zeros(batch, heads, head_width, head_width + 1),
+            torch.zeros(batch, dtype=torch.long, device=like.device),
+        )
+
+    def step(
+        self,
+        query: Float[Tensor, "batch heads queries head_width"],
+        key: Float[Tensor, "batch kv_heads queries head_width"],
+        value: Float[Tensor, "batch kv_heads queries value_width"],
+        at: Coordinates,
+        mask: Mask,
+        memory: Sums,
+    ) -> tuple[Float[Tensor, "batch heads queries value_width"], Sums]:
+        """The answer for the next tokens given the sums of those before them, and the sums with them."""
+        self.check(mask, biased=False)
+        query, key, value = _features(query, key, value)
+        fresh = _pairs(query, key, value, View(at, mask & same_segment))
+        continued = (at.segment == memory.segment[:, None])[:, None, :, None]
+        answer = _divide(fresh + (query * continued) @ memory.totals)
+
+        place = torch.arange(at.segment.shape[1], device=at.segment.device)
+        last = (place * (at.segment > 0)).argmax(1, keepdim=True)  # the last real token; the first, were there none
+        segment = at.segment.gather(1, last).squeeze(1)
+        segment = torch.where(segment > 0, segment, memory.segment)
+        same = (at.segment == segment[:, None]) & (at.segment > 0)
+        kept = (segment == memory.segment)[:, None, None, None]
+        totals = memory.totals * kept + (key * same[:, None, :, None]).transpose(2, 3) @ value
+        return answer, Sums(totals, segment)
+
+    def _among_themselves(self, query: Tensor, key: Tensor, value: Tensor, at: Coordinates, rule: Mask) -> Tensor:
+        batch, time = at.segment.shape
+        plan = layout(time, self.chunk, like=at.segment)
+        query, key, value = (gather(heads, plan.queries) for heads in (query, key, value))
+        here = locate(at, plan.queries)
+        chunks = Chunks(here.segment.unflatten(0, (batch, -1)), *_ends(at.segment))
+        answer = _pairs(query, key, value, View(here, rule)) + chunks.before(query, key, value)
+        if rule.ahead > 0:
+            answer = answer + chunks.after(query, key, value)
+        return restore(answer, plan.order, batch)
+
+
+class Chunks(NamedTuple):
+    """Which sequence each token of each chunk belongs to; the sums that a chunk gets from the others of its sequence.
+
+    Of the sequences in a chunk only the one that opens it can have begun before, and only the one that closes it can go on.
+
+    Attributes:
+        segment: of every token.
+        first: for each segment number, the place in the row where it begins.
+        last: for each segment number, the place where it ends.
+    """
+
+    segment: Int[Tensor, "batch chunks chunk"]
+    first: Int[Tensor, "batch segments"]
+    last: Int[Tensor, "batch segments"]
+
+    def before(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """What each query gets from the chunks before its own; queries, keys and values are [batch x chunks, heads, chunk, width]."""
+        opening = self.segment[:, :, 0]
+        sums = self._sums(key, value, F.pad(opening[:, 1:], (0, 1)))
+        past = sums.cumsum(1) - sums
+        begins = self.first.gather(1, opening) // self.segment.shape[2]
+        return self._given(query, past, begins, opening)
+
+    def after(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """What each query gets from the chunks after its own."""
+        closing = self.segment[:, :, -1]
+        sums = self._sums(key, value, F.pad(closing[:, :-1], (1, 0)))
+        future = sums.sum(1, keepdim=True) - sums.cumsum(1)
+        ends = self.last.gather(1, closing) // self.segment.shape[2]
+        return self._given(query, future, ends, closing)
+
+    def _sums(self, key: Tensor, value: Tensor, crossing: Tensor) -> Tensor:
+        # Of each chunk only the sequence that crosses into the next one is summed, so that no other can leak.
+        belongs = (self.segment == crossing[:, :, None]) & (self.segment > 0)
+        sums = (key * belongs.flatten(0, 1)[:, None, :, None]).transpose(2, 3) @ value
+        return sums.unflatten(0, belongs.shape[:2])
+
+    def _given(self, query: Tensor, running: Tensor, edge: Tensor, segment: Tensor) -> Tensor:
+        # The running sum since the chunk where the sequence begins (or until the one where it ends).
+        batch, chunks = edge.shape
+        flat = (edge + torch.arange(batch, device=edge.device)[:, None] * chunks).flatten()
+        sums = running.flatten(0, 1)
+        belongs = (self.segment == segment[:, :, None]) & (self.segment > 0)
+        return (query * belongs.flatten(0, 1)[:, None, :, None]) @ (sums - sums.index_select(0, flat))
+
+
+def _features(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    shared = query.shape[1] // key.shape[1]
+    key, value = key.repeat_interleave(shared, 1), value.repeat_interleave(shared, 1)
+    return _phi(query), _phi(key), torch.cat([value, torch.ones_like(value[..., :1])], -1)
+
+
+def _phi(x: Tensor) -> Tensor:
+    # elu(x) + 1, without the rounding of exp(x) - 1 + 1, which is 0 for a very negative x
+    return F.relu(x) + x.clamp(max=0).exp()
+
+
+def _pairs(query: Tensor, key: Tensor, value: Tensor, view: View) -> Tensor:
+    mixed: Tensor = (query @ key.transpose(-1, -2) * view.visible) @ value
+    return mixed
+
+
+def _divide(sums: Tensor) -> Tensor:
+    weighted, weight = sums[..., :-1], sums[..., -1:]
+    return weighted / weight.masked_fill(weight == 0, 1)  # where no key is seen, both are 0
+
+
+def _ends(segment: Int[Tensor, "batch time"]) -> tuple[Tensor, Tensor]:
+    # Where each sequence of a row begins and ends, by its number, which is at most the number of tokens.
+    place = torch.arange(segment.shape[1], device=segment.device).expand_as(segment)
+    table = torch.zeros(segment.shape[0], segment.shape[1] + 1, dtype=torch.long, device=segment.device)
+    first = table.scatter_reduce(1, segment, place, "amin", include_self=False)
+    return first, table.scatter_reduce(1, segment, place, "amax", include_self=False)

@@ -1,0 +1,43 @@
+"""The kernel that everything is compared with."""
+
+import math
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from headwise.attention.biases import Bias
+from headwise.attention.masks import Mask, View
+
+
+class Softmax(nn.Module):
+    """Scaled dot-product attention, softmax(Q K' / sqrt(d) + bias) V (Vaswani et al. 2017, eq. 1).
+
+    Multi-head or grouped-query (Ainslie et al. 2023): `heads / kv_heads` query heads share each key head. Time is quadratic
+    in length; PyTorch's fused kernels keep the weights out of memory. They are left where a learned bias is trained.
+    """
+
+    def check(self, mask: Mask, *, biased: bool) -> None:
+        """Follows every mask and adds every bias."""
+
+    def forward(
+        self,
+        query: Float[Tensor, "batch heads queries head_width"],
+        key: Float[Tensor, "batch kv_heads keys head_width"],
+        value: Float[Tensor, "batch kv_heads keys value_width"],
+        view: View,
+        bias: Bias | None = None,
+    ) -> Float[Tensor, "batch heads queries value_width"]:
+        """As every kernel."""
+        return attend(query, key, value, view, bias)
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, view: View, bias: Bias | None = None) -> Tensor:
+    """The formula of `Softmax`, for kernels that evaluate it on parts of the sequence."""
+    grouped = key.shape[1] != query.shape[1]
+    if view.is_causal and bias is None:
+        return F.scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=grouped)
+    mask = view.visible
+    if bias is not None:
+        mask = bias(*view.pairs).to(query.dtype).masked_fill(~mask, -math.inf)
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, enable_gqa=grouped)

@@ -1,0 +1,93 @@
+"""Sparse attention: each query meets only the keys that a pattern lets it reach."""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from headwise.attention.biases import Bias
+from headwise.attention.blocks import Layout, gather, layout, locate, restore, spread
+from headwise.attention.coordinates import Coordinates
+from headwise.attention.kernels.softmax import attend
+from headwise.attention.leaders import Leaders, leaders
+from headwise.attention.masks import Mask, View, same_segment
+
+BLOCK = 64  # queries of a block; more waste pairs that the pattern hides, fewer gather the same keys more often
+
+
+class Window(nn.Module):
+    """Softmax over the keys that a pattern reaches (Longformer, Beltagy et al. 2020; Sparse Transformer, Child et al. 2019).
+
+    The pattern is a mask of bounded reach, on top of the mask that the tokens come with:
+
+        Window(window(127))                     sliding: the last 128 tokens
+        Window(window(64, ahead=64))            sliding, both ways
+        Window(chunk(64, left=0))               block-local
+        Window(window(508) & every(4))          dilated: every fourth of the last 509
+        Window(window(127) | leading(1))        sliding, and the first token sees all and is seen by all
+
+    Time and memory are length x reach. Sequences are kept apart whatever the mask says. Between other tokens than themselves
+    (caches, cross-attention), where the past is already short, the same pairs are evaluated without blocks.
+
+    Args:
+        pattern: which keys a query may reach.
+        block: queries that are evaluated together.
+
+    Raises:
+        ValueError: the pattern reaches without bound.
+    """
+
+    def __init__(self, pattern: Mask, *, block: int = BLOCK) -> None:
+        super().__init__()
+        if math.isinf(pattern.back) or math.isinf(pattern.ahead):
+            raise ValueError(
+                f"pattern ({pattern}) reaches {pattern.back} back and {pattern.ahead} ahead: "
+                "a window needs bounds, add `& window(back, ahead)`"
+            )
+        self.pattern, self.block = pattern, block
+
+    def check(self, mask: Mask, *, biased: bool) -> None:
+        """Follows every mask and adds every bias."""
+
+    def forward(
+        self,
+        query: Float[Tensor, "batch heads queries head_width"],
+        key: Float[Tensor, "batch kv_heads keys head_width"],
+        value: Float[Tensor, "batch kv_heads keys value_width"],
+        view: View,
+        bias: Bias | None = None,
+    ) -> Float[Tensor, "batch heads queries value_width"]:
+        """As every kernel."""
+        if not view.within:
+            return attend(query, key, value, view.once(self.pattern, lambda: self._restricted(view)), bias)
+        plan, seen, first = view.once((self.pattern, self.block), lambda: self._plan(view))
+        keys, values = gather(key, plan.keys), gather(value, plan.keys)
+        if first is not None:
+            keys, values = first.before(keys, key), first.before(values, value)
+        answer = restore(attend(gather(query, plan.queries), keys, values, seen, bias), plan.order, query.shape[0])
+        if first is None:
+            return answer
+        return first.put(answer, attend(first.of(query), key, value, first.view, bias))
+
+    def _restricted(self, view: View) -> View:
+        return View(view.at, view.mask & same_segment & self.pattern, view.of)
+
+    def _plan(self, view: View) -> tuple[Layout, View, Leaders | None]:
+        rule = view.mask & same_segment & self.pattern
+        plan = layout(
+            view.at.position.shape[1],
+            self.block,
+            back=int(rule.back),
+            ahead=int(rule.ahead),
+            stride=max(1, rule.stride),
+            like=view.at.position,
+        )
+        at, of = locate(view.at, plan.queries), locate(view.at, plan.keys)
+        if not rule.leading:
+            return plan, View(at, rule, of), None
+        first = leaders(view.at, rule)
+        # Leaders stand before every block's own keys, and there alone.
+        own = of._replace(segment=of.segment.masked_fill(of.position < rule.leading, 0))
+        everywhere = first.at.map(lambda c: spread(c, plan.queries.shape[0]))
+        return plan, View(at, rule, everywhere.then(own)), first
