@@ -82,12 +82,12 @@ def spread(tensor: Tensor, blocks: int) -> Tensor:
 
 
 def known(size: int, like: Tensor) -> int:
-    """`size` itself; while a graph is exported, as a number that only the data will know.
+    """`size` itself, at least 1; while a graph is exported, as a number that only the data will know.
 
     torch.export would else bake in whether a size that follows from a free one is 1, and asks for proofs that it is large enough.
     """
     if not torch.compiler.is_exporting():
         return size
     free: int = torch.full((), size, device=like.device).item()  # type: ignore[assignment]
-    torch._check(free >= 0)
+    torch._check(free >= 1)
     return free

@@ -30,9 +30,17 @@ class Pooling(nn.Module):
         return (self.weights(tokens, real)[..., None] * tokens).sum(-2)
 
     def weights(
-        self, tokens: Float[Tensor, "*#batch time width"], real: Bool[Tensor, "*#batch time"]
+        self, tokens: Float[Tensor, "*batch time width"], real: Bool[Tensor, "*#batch time"]
     ) -> Float[Tensor, "*batch time"]:
-        """How much of each token the answer holds; several answers of the same tokens where `real` has more rows."""
-        scores = torch.tanh(self.inner(tokens)) @ self.context
-        weights: Tensor = scores.masked_fill(~real, torch.finfo(scores.dtype).min).softmax(-1) * real
-        return weights
+        """How much of each token the answer holds."""
+        return shares(self.scores(tokens), real)
+
+    def scores(self, tokens: Float[Tensor, "*batch time width"]) -> Float[Tensor, "*batch time"]:
+        """How much each token counts beside others, as a logarithm."""
+        scores: Tensor = torch.tanh(self.inner(tokens)) @ self.context
+        return scores
+
+
+def shares(scores: Tensor, real: Tensor) -> Tensor:
+    """Softmax over those that are real; zeros where none is, for which -inf would give NaN."""
+    return scores.masked_fill(~real, torch.finfo(scores.dtype).min).softmax(-1) * real

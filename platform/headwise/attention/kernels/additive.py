@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from headwise.attention.biases import Bias
 from headwise.attention.masks import Mask, View
+from headwise.attention.pooling import shares
 
 
 class Additive(nn.Module):
@@ -39,6 +40,4 @@ class Additive(nn.Module):
         scores = torch.tanh(query[..., :, None, :] + key[..., None, :, :]) @ self.score
         if bias is not None:
             scores = scores + bias(*view.pairs)
-        # A row without a visible key is a softmax of equals; it is zeroed after, where -inf would give NaN.
-        weights = scores.masked_fill(~view.visible, torch.finfo(scores.dtype).min).softmax(-1) * view.visible
-        return weights @ value
+        return shares(scores, view.visible) @ value

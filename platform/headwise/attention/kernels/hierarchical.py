@@ -10,7 +10,7 @@ from headwise.attention.blocks import gather, known, layout, locate, restore, sp
 from headwise.attention.coordinates import Coordinates
 from headwise.attention.leaders import chosen
 from headwise.attention.masks import Mask, View, causal, chunk, same_segment
-from headwise.attention.pooling import Pooling
+from headwise.attention.pooling import Pooling, shares
 
 
 class Hierarchical(nn.Module):
@@ -88,7 +88,7 @@ class Hierarchical(nn.Module):
         groups = at.map(lambda c: c.gather(1, places))
         groups = groups._replace(segment=groups.segment * opens.gather(1, places))
         member = self._same_group(groups, at) & _same_segment(groups, at)
-        weights = self.pool.weights(key[:, :, None], member[:, None])
+        weights = shares(self.pool.scores(key)[:, :, None], member[:, None])
         return weights @ key, weights @ value, groups
 
     def _others(self, at: Coordinates, groups: Coordinates, mask: Mask) -> Tensor:
