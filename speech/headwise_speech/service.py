@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,12 +22,14 @@ from headwise.errors import InputError, NotFound
 from headwise.model_folder import ModelCard, read_card, read_table
 from headwise.serving.batching import Batcher
 from headwise.serving.bodies import json_response
+from headwise.serving.explanation import Explanation
 from headwise.serving.openapi import problem_responses
 from headwise.serving.problems import Refusal
 from headwise.serving.service import Endpoint
 from headwise.serving.session import Session
 from headwise_speech import audio
-from headwise_speech.decoding import LexiconBeam, WordPairs, greedy
+from headwise_speech.alignment import WordFrames, word_frames
+from headwise_speech.decoding import Hypothesis, LexiconBeam, WordPairs, greedy
 from headwise_speech.text import Vocabulary
 
 KIND = "recogniser"
@@ -35,6 +38,9 @@ GRAPH = "recogniser.onnx"
 INPUTS = ("waveform", "lengths")
 OUTPUTS = ("log_probs", "frames")
 FORMATS = ("json", "text", "verbose_json")
+EXPLAINED_FORMATS = ("json", "verbose_json")
+MAX_EXPLAINED = 60  # seconds of a recording that is explained; memory is quadratic, 0.3 GB here
+MAX_EXPLAINING = 8  # explanations that wait; each takes seconds
 MAX_BYTES = 25 << 20  # of an upload, as OpenAI has it
 MAX_REQUESTS = 32  # each may hold an upload in memory
 MAX_BATCH = 1  # eight recordings of 10 s take a CPU as long together as one after another, and the first would wait for the last
@@ -44,12 +50,37 @@ SHORTEST = (
 
 Waveform = npt.NDArray[np.float32]  # [samples], 16 kHz
 LogProbs = npt.NDArray[np.float32]  # [frames, vocab], of real frames only
+Attention = npt.NDArray[np.float32]  # [frames, frames], of which the last ones may be padding
+
+
+class Word(msgspec.Struct, frozen=True):
+    """A word, when it was said, and what carried it."""
+
+    word: str
+    start: Annotated[float, msgspec.Meta(description="seconds")]
+    end: Annotated[float, msgspec.Meta(description="seconds")]
+    attention: Annotated[
+        list[float],
+        msgspec.Meta(
+            description="the share of every frame of the recording in what the model looked at for this word's frames, by "
+            "attention rollout; the shares sum to 1"
+        ),
+    ]
+
+
+Words = Annotated[
+    list[Word] | msgspec.UnsetType,
+    msgspec.Meta(description="with `explain`: the words, by the likeliest alignment of the text"),
+]
+Hop = Annotated[float | msgspec.UnsetType, msgspec.Meta(description="with `explain`: seconds from frame to frame")]
 
 
 class Transcription(msgspec.Struct, frozen=True):
     """What `POST /v1/audio/transcriptions` answers with `response_format=json`."""
 
     text: str
+    words: Words = msgspec.UNSET
+    hop: Hop = msgspec.UNSET
 
 
 class Segment(msgspec.Struct, frozen=True):
@@ -71,6 +102,16 @@ class VerboseTranscription(msgspec.Struct, frozen=True):
     model: str
     version: str | None
     task: str = "transcribe"
+    words: Words = msgspec.UNSET
+    hop: Hop = msgspec.UNSET
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How log probabilities become text, and where its words lie."""
+
+    decode: Callable[[LogProbs], Hypothesis]
+    vocabulary: Vocabulary
 
 
 class Recogniser:
@@ -82,7 +123,8 @@ class Recogniser:
         self,
         card: ModelCard,
         session: Session,
-        decode: Callable[[LogProbs], Any],
+        explanation: Explanation,
+        reading: Reading,
         *,
         name: str,
         version: str | None,
@@ -93,27 +135,35 @@ class Recogniser:
         self.version = version
         self.max_seconds = max_seconds
         self.batcher: Batcher[Waveform, LogProbs] = Batcher(self._listen, shape=_shape, max_batch=MAX_BATCH)
+        self._explaining: Batcher[Waveform, Attention] = Batcher(
+            lambda asked: [self._explain(each) for each in asked], max_batch=1, max_queue=MAX_EXPLAINING
+        )
         self._session = session
-        self._decode = decode
+        self._explanation = explanation
+        self._reading = reading
 
-    def transcribe(self, source: Path | bytes, *, name: str | None = None) -> VerboseTranscription:
+    def transcribe(
+        self, source: Path | bytes, *, name: str | None = None, explain: bool = False
+    ) -> VerboseTranscription:
         """The words in a recording, whatever its sample rate and channels.
 
         Args:
             source: a file's path, or its bytes.
             name: what messages call it; the path by default.
+            explain: add when each word was said, and which frames carried it.
 
         Raises:
             NotFound: there is no such file.
-            InputError: it is not audio, is damaged, or is longer than `max_seconds`.
+            InputError: it is not audio, is damaged, or is longer than `max_seconds`; to be explained, it is longer than
+                `MAX_EXPLAINED` seconds, or the model is without explanations.
         """
-        waveform = self._waveform(source, name)
-        return self._transcription(waveform, self._listen([waveform])[0])
+        waveform = self._waveform(source, name, explain)
+        [log_probs] = self._listen([waveform])
+        return self._transcription(waveform, log_probs, self._explain(waveform) if explain else None)
 
     def hear(self, waveform: Waveform) -> str:
         """The words in a waveform of 16 kHz within -1..1."""
-        text: str = self._decode(self._listen([waveform])[0]).text
-        return text
+        return self._reading.decode(self._listen([waveform])[0]).text
 
     @property
     def endpoints(self) -> list[Endpoint]:
@@ -129,56 +179,74 @@ class Recogniser:
         """Warms the graph up, then answers requests inside the block."""
         self._listen([np.zeros(audio.SAMPLE_RATE, np.float32)])
         with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="audio") as self._pool:
-            async with self.batcher.running():
+            async with self.batcher.running(), self._explaining.running():
                 yield
 
     async def _answer(self, request: Request) -> Response:
         if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
             raise Refusal(415, "send the recording as multipart/form-data, in the field `file`")
         async with request.form(max_files=1, max_fields=16, max_part_size=1 << 16) as form:
-            response_format, upload = self._options(form), _upload(form)
+            (response_format, explain), upload = self._options(form), _upload(form)
             content = await upload.read()
         loop = asyncio.get_running_loop()
-        waveform = await loop.run_in_executor(self._pool, self._waveform, content, upload.filename or None)
+        waveform = await loop.run_in_executor(self._pool, self._waveform, content, upload.filename or None, explain)
         log_probs = await self.batcher.submit(waveform)
-        answer = await loop.run_in_executor(self._pool, self._transcription, waveform, log_probs)
+        attention = await self._explaining.submit(waveform) if explain else None
+        answer = await loop.run_in_executor(self._pool, self._transcription, waveform, log_probs, attention)
         return _response(answer, response_format)
 
-    def _options(self, form: FormData) -> str:
+    def _options(self, form: FormData) -> tuple[str, bool]:
         model = form.get("model", self.name)
         if model != self.name:
             raise NotFound(f"there is no model {_told(model)} here; the one that listens is {self.name!r}")
         response_format = form.get("response_format", "json")
         if response_format not in FORMATS:
             raise InputError(f"response_format is {_told(response_format)}; it can be {', '.join(FORMATS)}")
-        return str(response_format)
+        explain = form.get("explain", "false")
+        if explain not in ("true", "false"):
+            raise InputError(f"explain is {_told(explain)}; it can be true, false")
+        if explain == "true" and response_format not in EXPLAINED_FORMATS:
+            raise InputError(f"response_format {response_format} cannot explain; {', '.join(EXPLAINED_FORMATS)} can")
+        return str(response_format), explain == "true"
 
-    def _waveform(self, source: Path | bytes, name: str | None) -> Waveform:
+    def _waveform(self, source: Path | bytes, name: str | None, explain: bool) -> Waveform:
         try:
             seconds = audio.duration(source, name=name)
         except NotFound:
             raise
         except InputError as error:
             raise Refusal(415, str(error)) from error
-        if self.max_seconds < seconds < math.inf:
+        most = min(self.max_seconds, MAX_EXPLAINED) if explain else self.max_seconds
+        if most < seconds < math.inf:
             label = name or (source if isinstance(source, Path) else "the recording")
-            detail = f"{label}: lasts {seconds:.1f} s, at most {self.max_seconds:g} s are accepted; cut it into pieces"
-            raise Refusal(413, detail, max_seconds=self.max_seconds)
-        return audio.decode(source, name=name, max_seconds=None if math.isinf(self.max_seconds) else self.max_seconds)
+            done = "explained" if most < self.max_seconds else "accepted"
+            detail = f"{label}: lasts {seconds:.1f} s, at most {most:g} s are {done}; cut it into pieces"
+            raise Refusal(413, detail, max_seconds=most)
+        return audio.decode(source, name=name, max_seconds=None if math.isinf(most) else most)
 
     def _listen(self, waveforms: Sequence[Waveform]) -> list[LogProbs]:
-        batch = np.zeros((len(waveforms), max(SHORTEST, *map(len, waveforms))), np.float32)
-        for row, waveform in zip(batch, waveforms, strict=True):
-            row[: len(waveform)] = waveform
-        lengths = np.array([len(waveform) for waveform in waveforms], np.int64)
-        log_probs, frames = self._session.run(waveform=batch, lengths=lengths)
+        log_probs, frames = self._session.run(**_batch(waveforms))
         return [row[:count] for row, count in zip(log_probs, frames.tolist(), strict=True)]
 
-    def _transcription(self, waveform: Waveform, log_probs: LogProbs) -> VerboseTranscription:
-        heard = self._decode(log_probs)
+    def _explain(self, waveform: Waveform) -> Attention:
+        attention: Attention = self._explanation.attention(**_batch([waveform]))[0]
+        return attention
+
+    def _transcription(
+        self, waveform: Waveform, log_probs: LogProbs, attention: Attention | None
+    ) -> VerboseTranscription:
+        heard = self._reading.decode(log_probs)
         seconds = round(len(waveform) / audio.SAMPLE_RATE, 3)
         segments = [Segment(0, 0.0, seconds, heard.text)] if heard.text else []
-        return VerboseTranscription(heard.text, seconds, heard.score, segments, self.name, self.version)
+        answer = VerboseTranscription(heard.text, seconds, heard.score, segments, self.name, self.version)
+        if attention is None:
+            return answer
+        hop = self.card.settings["hop"] / audio.SAMPLE_RATE  # export writes it with the explanation
+        words = [
+            _word(each, attention[:, : len(log_probs)], hop, seconds)
+            for each in word_frames(log_probs, heard.text, self._reading.vocabulary)
+        ]
+        return msgspec.structs.replace(answer, words=words, hop=hop)
 
 
 def load(
@@ -206,11 +274,13 @@ def load(
             f"this version of headwise serves {audio.SAMPLE_RATE}"
         )
     session = Session(folder / GRAPH, inputs=INPUTS, outputs=OUTPUTS, threads=threads)
-    return Recogniser(card, session, _decoder(folder, card), name=name, version=version, max_seconds=max_seconds)
-
-
-def _decoder(folder: Path, card: ModelCard) -> Callable[[LogProbs], Any]:
+    explanation = Explanation(folder, card, inputs=INPUTS, threads=threads)
     vocabulary = Vocabulary.load(folder / "vocabulary.json")
+    reading = Reading(_decoder(folder, card, vocabulary), vocabulary)
+    return Recogniser(card, session, explanation, reading, name=name, version=version, max_seconds=max_seconds)
+
+
+def _decoder(folder: Path, card: ModelCard, vocabulary: Vocabulary) -> Callable[[LogProbs], Hypothesis]:
     match card.settings.get("decoder"):
         case "greedy":
             return partial(greedy, vocabulary=vocabulary)
@@ -221,6 +291,19 @@ def _decoder(folder: Path, card: ModelCard) -> Callable[[LogProbs], Any]:
             return LexiconBeam(words, vocabulary, pairs=language, **card.settings.get("beam", {}))
         case other:
             raise InputError(f"{folder}/model.json: settings.decoder is {other!r}, not greedy or lexicon; export again")
+
+
+def _batch(waveforms: Sequence[Waveform]) -> dict[str, npt.NDArray[Any]]:
+    batch = np.zeros((len(waveforms), max(SHORTEST, *map(len, waveforms))), np.float32)
+    for row, waveform in zip(batch, waveforms, strict=True):
+        row[: len(waveform)] = waveform
+    return {"waveform": batch, "lengths": np.array([len(waveform) for waveform in waveforms], np.int64)}
+
+
+def _word(said: WordFrames, attention: Attention, hop: float, seconds: float) -> Word:
+    start, end = (min(round(edge * hop, 3), seconds) for edge in (said.first, said.end))
+    shares = attention[said.first : said.end].mean(0, dtype=np.float64)
+    return Word(said.word, start, end, shares.round(6).tolist())
 
 
 def _upload(form: FormData) -> UploadFile:
@@ -245,7 +328,7 @@ def _response(answer: VerboseTranscription, response_format: str) -> Response:
         case "text":
             return PlainTextResponse(f"{answer.text}\n")
         case "json":
-            return json_response(Transcription(answer.text))
+            return json_response(Transcription(answer.text, answer.words, answer.hop))
     return json_response(answer)
 
 
@@ -257,6 +340,11 @@ def _operation(short: dict[str, Any], verbose: dict[str, Any], model: str, max_s
             "file": {"type": "string", "format": "binary", "description": "WAV, FLAC, OGG or MP3; any sample rate."},
             "model": {"type": "string", "default": model, "description": "The model's name, as in `/v1/models`."},
             "response_format": {"type": "string", "enum": list(FORMATS), "default": "json"},
+            "explain": {
+                "type": "boolean",
+                "default": False,
+                "description": "Add when each word was said and which frames carried it, in `words`; not with `text`.",
+            },
         },
     }
     formats = {
@@ -267,7 +355,8 @@ def _operation(short: dict[str, Any], verbose: dict[str, Any], model: str, max_s
         "summary": "The words in a recording",
         "description": (
             f"OpenAI's form. Recordings last {max_seconds:g} s and measure {MAX_BYTES >> 20} MiB at most; longer ones "
-            "are refused before they are decoded. Other fields of OpenAI's form are accepted and change nothing."
+            f"are refused before they are decoded. To be explained, a recording lasts {MAX_EXPLAINED} s at most, and the answer "
+            "takes longer. Other fields of OpenAI's form are accepted and change nothing."
         ),
         "operationId": "transcribe",
         "tags": [KIND],
@@ -279,6 +368,6 @@ def _operation(short: dict[str, Any], verbose: dict[str, Any], model: str, max_s
         },
         "responses": {
             "200": {"description": "The text, in the format asked for.", "content": formats},
-            **problem_responses(404),
+            **problem_responses(404, 503),
         },
     }

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import soundfile
@@ -155,6 +156,58 @@ def test_the_plain_call_takes_a_file_or_its_bytes(recogniser: Recogniser, tmp_pa
         recogniser.transcribe(recording("A" * 31))
 
 
+def test_an_explanation_by_hand(client: Any, recogniser: Recogniser) -> None:
+    wav = recording("-AAB- C--")  # each frame looks at itself alone
+    words = [
+        {"word": "AB", "start": 0.1, "end": 0.4, "attention": pytest.approx([0, 1 / 3, 1 / 3, 1 / 3, 0, 0, 0, 0, 0])},
+        {"word": "C", "start": 0.6, "end": 0.7, "attention": [0, 0, 0, 0, 0, 0, 1, 0, 0]},
+    ]
+    assert send(client, wav, explain="true").json() == {"text": "AB C", "words": words, "hop": 0.1}
+    verbose = send(client, wav, explain="true", response_format="verbose_json").json()
+    assert (verbose.pop("words"), verbose.pop("hop")) == (words, 0.1)
+    assert verbose == send(client, wav, explain="false", response_format="verbose_json").json()
+    assert msgspec.to_builtins(recogniser.transcribe(wav, explain=True))["words"] == words
+
+
+def test_a_word_ends_before_the_recording_does(client: Any) -> None:
+    file = io.BytesIO()
+    soundfile.write(file, np.full(2 * BLOCK - 1, LOUDNESS["A"], np.float32), 16_000, format="WAV")
+    [word] = send(client, file.getvalue(), explain="true").json()["words"]
+    assert (word["start"], word["end"], word["attention"]) == (0, 0.1, [1.0])
+
+
+def test_silence_has_nothing_to_explain(client: Any) -> None:
+    assert send(client, recording("---"), explain="true").json() == {"text": "", "words": [], "hop": 0.1}
+
+
+def test_explanations_that_are_not_offered(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "explain is 'maybe'; it can be true, false" in refused(send(client, recording("A"), explain="maybe"), 422)
+    detail = refused(send(client, recording("A"), explain="true", response_format="text"), 422)
+    assert detail == "response_format text cannot explain; json, verbose_json can"
+    monkeypatch.setattr("headwise_speech.service.MAX_EXPLAINED", 2)
+    long = recording("A" * 21)
+    detail = refused(send(client, long, explain="true"), 413)
+    assert detail == "a.wav: lasts 2.1 s, at most 2 s are explained; cut it into pieces"
+    assert send(client, long).json() == {"text": "A"}
+    assert refused(send(client, recording("A" * 31), explain="true"), 413).endswith(
+        "at most 2 s are explained; cut it into pieces"
+    )
+
+
+def test_a_folder_without_explanations_transcribes(
+    recogniser_folder: Path, tmp_path: Path, talking_to: Callable[..., Any]
+) -> None:
+    settings = {"sample_rate": 16_000, "decoder": "greedy"}
+    with writing(tmp_path / "old", ModelCard("recogniser", "old", settings, {}, {}, {})) as draft:
+        for file in ("recogniser.onnx", "vocabulary.json"):
+            shutil.copy(recogniser_folder / file, draft)
+    with talking_to(create_app([load(tmp_path / "old")])) as client:
+        assert client.get("/readyz").status_code == 200
+        assert send(client, recording("AB")).json() == {"text": "AB"}
+        detail = refused(send(client, recording("AB"), explain="true"), 422)
+    assert "exported without explanation.onnx" in detail
+
+
 def test_a_waveform_is_heard_without_any_limit(recogniser_folder: Path) -> None:
     patient = load(recogniser_folder, max_seconds=float("inf"))
     assert patient.hear(np.full(3 * BLOCK, LOUDNESS["B"], np.float32)) == "B"
@@ -176,8 +229,8 @@ def test_a_closed_list_of_words(recogniser_folder: Path, tmp_path: Path) -> None
 def test_openapi_documents_the_form(client: Any) -> None:
     operation = client.get("/openapi.json").json()["paths"][PATH]["post"]
     form = operation["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
-    assert set(form) == {"file", "model", "response_format"}
-    assert {"200", "400", "404", "413", "415", "422", "429", "500"} == set(operation["responses"])
+    assert set(form) == {"file", "model", "response_format", "explain"}
+    assert {"200", "400", "404", "413", "415", "422", "429", "500", "503"} == set(operation["responses"])
 
 
 @pytest.mark.parametrize(
