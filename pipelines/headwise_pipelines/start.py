@@ -122,7 +122,7 @@ def _locate(reference: str, work: Path) -> tuple[Path | None, str]:
         return _owner(read_card(path), work)
     if path.is_dir():
         raise InputError(f"--init-from {reference}: neither a run's folder, with {RECORD}, nor a model's, with {CARD}")
-    return _known(run_of(reference) if ":/" in reference else reference, work)
+    return _known(run_of(reference) if ":" in reference else reference, work)
 
 
 def _owner(card: ModelCard, work: Path) -> tuple[Path | None, str]:
