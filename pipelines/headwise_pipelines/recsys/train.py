@@ -1,11 +1,15 @@
 """From events to a registered recommender."""
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 
 from headwise.tracking.describe import DataFacts
-from headwise.tracking.figures import attention_map
+from headwise.tracking.figures import attention_map, carried_recommendation
 from headwise.training.checkpoints import restore
 from headwise.training.fit import fit
+from headwise.transformer import rollout
 from headwise_pipelines.launch import Launched, Order, Outcome, curves, launch, say
 from headwise_pipelines.recsys.export import export, settings
 from headwise_pipelines.recsys.matching import rows
@@ -13,6 +17,7 @@ from headwise_pipelines.recsys.presets import RecsysConfig
 from headwise_pipelines.recsys.report import SPLITS, baselines, other_split, test_metrics
 from headwise_recsys.batches import InteractionBatches, ask
 from headwise_recsys.interactions import Interactions
+from headwise_recsys.leaving_out import drops
 from headwise_recsys.model import SASRec, sasrec
 from headwise_recsys.prepare import prepare
 from headwise_recsys.splits import Split
@@ -85,11 +90,32 @@ def _draw_attention(launched: Launched, model: SASRec, data: Interactions, split
     longest = int((split.valid.stops - split.valid.starts).clip(max=SHOWN).argmax())
     asked = ask(data.items, split.valid[slice(longest, longest + 1)], min(SHOWN, model.window))
     with torch.inference_mode():
-        weights = model.attention_weights(asked.history, asked.lengths)[-1][0].numpy()
+        weights = model.attention_weights(asked.history, asked.lengths)
     names = [_label(data, item) for item in asked.history[0].tolist()]
     user = data.user_ids[int((data.offsets <= split.valid.starts[longest]).sum()) - 1]
-    title = f"last block, the last {len(names)} items of user {user}"
-    launched.run.figure("attention", attention_map(weights, queries=names, keys=names, title=title))
+    whose = f"the last {len(names)} items of user {user}"
+    heads = weights[-1][0].numpy()
+    launched.run.figure("attention", attention_map(heads, queries=names, keys=names, title=f"last block, {whose}"))
+    item, fallen = _recommended(model, asked.history[0].tolist())
+    carried = {"attention, share": rollout(weights)[0, -1].numpy(), "leave-one-out, fall of the score": fallen}
+    figure = carried_recommendation(names, carried, recommended=_label(data, item), title=f"after {whose}")
+    launched.run.figure("explanation", figure)
+
+
+@torch.inference_mode()
+def _recommended(model: SASRec, history: list[int]) -> tuple[int, np.ndarray]:
+    """The best item after a history, and what each item of that did for it [time]."""
+
+    def scores(histories: Sequence[Sequence[int]]) -> torch.Tensor:
+        rows = torch.tensor(histories)
+        return model.scores(model.expects(rows, torch.full((len(rows),), rows.shape[1])))
+
+    after = scores([history])[0]
+    item = int(after.index_fill(0, torch.tensor([0, *history]), -torch.inf).argmax())
+    if len(history) == 1:
+        return item, np.zeros(1, np.float32)
+    [fallen] = drops(history, after[item : item + 1].numpy(), lambda some: scores(some)[:, [item]].numpy(), batch=SHOWN)
+    return item, fallen
 
 
 def _label(data: Interactions, item: int) -> str:

@@ -2,26 +2,32 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from headwise.errors import InputError
 from headwise.tracking.describe import DataFacts
-from headwise.tracking.figures import attention_map
+from headwise.tracking.figures import attention_map, carried_words
 from headwise.training.checkpoints import restore
 from headwise.training.fit import fit
+from headwise.transformer import rollout
 from headwise_pipelines.launch import Launched, Order, Outcome, curves, launch, say
 from headwise_pipelines.speech.decoder import Decoder
 from headwise_pipelines.speech.export import export
 from headwise_pipelines.speech.matching import rows
 from headwise_pipelines.speech.presets import SpeechConfig
 from headwise_pipelines.speech.report import commonest_text, listen
+from headwise_speech.alignment import word_frames
 from headwise_speech.batches import SpeechBatches
-from headwise_speech.model import Recogniser, recogniser
+from headwise_speech.frontend import HOP, SAMPLE_RATE
+from headwise_speech.model import REDUCTION, Recogniser, recogniser
 from headwise_speech.task import MONITOR, RecogniserTask
 from headwise_speech.task import attention_map as attention_of
 from headwise_speech.text import Vocabulary, normalise
 from headwise_speech.utterances import META, Utterances, load
 
+FRAME = REDUCTION * HOP / SAMPLE_RATE  # seconds of a frame of the encoder
+DRAWN = 6.0  # seconds of an utterance on a figure
 CALIBRATED = 300  # training utterances that the front end's constants are measured on
 
 
@@ -56,7 +62,7 @@ def train(order: Order, config: SpeechConfig) -> Outcome:
         restore(task, fitted.best)
         model.cpu().eval()
         launched.run.figure("learning curves", curves(fitted, [MONITOR, "valid/loss"], order.preset))
-        _draw_attention(launched, model, data)
+        _draw_attention(launched, model, data, decoder)
         say("test: what the model hears")
         heard = listen(model, decoder.build(), vocabulary, data, "test")
         pairs = zip(heard.indices.tolist(), heard.references, heard.hypotheses, strict=True)
@@ -105,10 +111,34 @@ def facts(data: Utterances) -> DataFacts:
     return DataFacts(data.name, data.fingerprint, data.source, schema, profile)
 
 
-def _draw_attention(launched: Launched, model: Recogniser, data: Utterances) -> None:
-    index = int(data.subset("valid")[0])
-    with torch.inference_mode():
-        weights = attention_of(model, torch.from_numpy(data.waveform(index)))[-1]
-    heads = weights.reshape(-1, *weights.shape[-2:]).numpy()
-    title = f"last block, {data.ids[index]}: {data.texts[index]} (frames of 40 ms)"
+def _draw_attention(launched: Launched, model: Recogniser, data: Utterances, decoder: Decoder) -> None:
+    index = _telling(data)
+    waveform, name = torch.from_numpy(data.waveform(index)), data.ids[index]
+    weights = attention_of(model, waveform)
+    heads = weights[-1].numpy()
+    title = f"last block, {name}: {data.texts[index]} (frames of 40 ms)"
     launched.run.figure("attention", attention_map(heads, title=title))
+    lengths = torch.tensor([len(waveform)])
+    with torch.inference_mode():
+        spectrogram, frames = model.front_end(waveform[None], lengths)
+        log_probs = model.log_probs(spectrogram, frames)[0][0].numpy()
+        shares = rollout(list(weights[:, None]))[0].numpy()
+    heard = decoder.build()(log_probs).text
+    words = word_frames(log_probs, heard, decoder.vocabulary)
+    attention = np.array([shares[word.first : word.end].mean(0) for word in words])
+    figure = carried_words(
+        spectrogram[0].numpy(),
+        [(word.word, word.first * FRAME, word.end * FRAME) for word in words],
+        attention,
+        spectrogram_hop=HOP / SAMPLE_RATE,
+        hop=FRAME,
+        title=f"{name}: which frames carried each word",
+    )
+    launched.run.figure("explanation", figure)
+
+
+def _telling(data: Utterances) -> int:
+    """The validation utterance of the most letters that a figure is wide enough for, the shortest where there is none."""
+    some = sorted(data.subset("valid").tolist(), key=lambda index: float(data.durations[index]))
+    fitting = [index for index in some if data.durations[index] <= DRAWN]
+    return max(fitting or some[:1], key=lambda index: len("".join(data.texts[index].split())))

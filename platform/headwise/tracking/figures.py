@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 TRAIN, VALID, BEST, QUIET = "#8a8f98", "#1f5fbf", "#d1495b", "#5b616b"
@@ -66,6 +67,92 @@ def attention_map(
         panel.set_title(f"head {head + 1}", fontsize=9, color=QUIET)
         _name(panel, queries if head % across == 0 else [""] * rows, keys if head + across >= heads else [""] * columns)
     bar = figure.colorbar(image, ax=list(axes.flat), shrink=0.85, pad=0.01)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(labelsize=8, colors=QUIET, length=0)
+    if title:
+        figure.suptitle(title, fontsize=11, color="#22262c")
+    return figure
+
+
+def carried_recommendation(
+    history: Sequence[str], carried: Mapping[str, np.ndarray], *, recommended: str, title: str = ""
+) -> Figure:
+    """Which items of a history carried a recommendation: a bar an item, newest on top, nearest to what followed.
+
+    Args:
+        history: its items, oldest first.
+        carried: what each item did, [time], by one measure or several; each gets a panel of its own.
+        recommended: the item that was.
+        title: smaller, above the bars.
+    """
+    places = np.arange(len(history))
+    size = (2.6 + 2.9 * len(carried), 1.35 + 0.235 * max(len(history), 3))
+    figure = Figure(figsize=size, dpi=DPI, layout="constrained")
+    panels = figure.subplots(1, len(carried), squeeze=False, sharey=True)[0]
+    for panel, (measure, values) in zip(panels, carried.items(), strict=True):
+        values = np.asarray(values, np.float64)
+        most = values == values.max(initial=-np.inf)
+        colours = np.where(values < 0, TRAIN, np.where(most, BEST, VALID))
+        panel.barh(places, values, height=0.72, color=colours.tolist())
+        panel.axvline(0, color="#c4c8ce", linewidth=1)
+        panel.set_xlabel(measure, fontsize=9, color=QUIET)
+        panel.xaxis.set_major_locator(MaxNLocator(4))
+        panel.grid(axis="x", color="#e6e8eb", linewidth=0.8)
+        panel.set_axisbelow(True)
+        panel.spines[:].set_visible(False)
+        panel.tick_params(labelsize=8, colors=QUIET, length=0)
+    panels[0].set_yticks(places, [_short(name, 40) for name in history], color="#22262c")
+    panels[0].set_ylim(-0.7, len(history) - 0.3)
+    panels[0].set_ylabel("history, newest on top", fontsize=9, color=QUIET)
+    figure.suptitle(f"recommended: {_short(recommended, 60)}", fontsize=11, color="#22262c")
+    if title:
+        panels[0].set_title(title, fontsize=9, color=QUIET, loc="left")
+    return figure
+
+
+def carried_words(
+    spectrogram: np.ndarray,
+    words: Sequence[tuple[str, float, float]],
+    attention: np.ndarray,
+    *,
+    spectrogram_hop: float,
+    hop: float,
+    title: str = "",
+) -> Figure:
+    """Which frames carried each word: the spectrogram, and below it a row a word, outlined where the word was said.
+
+    Args:
+        spectrogram: log-mel, [frames, mels].
+        words: each with its start and end in seconds.
+        attention: [words, frames] the share of every frame in each word.
+        spectrogram_hop: seconds from frame to frame of the spectrogram.
+        hop: seconds from frame to frame of the attention.
+        title: of the whole figure.
+    """
+    rows, seconds = max(len(words), 1), spectrogram_hop * len(spectrogram)
+    shown = attention if len(words) else np.zeros((1, 1))
+    figure = Figure(figsize=(min(max(7.0, 1.7 * seconds + 2), 16), 2.9 + 0.32 * rows), dpi=DPI, layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[1.9, 0.32 * rows])
+    low, high = np.quantile(spectrogram, [0.02, 0.995])
+    extent = (0, seconds, 0, spectrogram.shape[1])
+    above.imshow(spectrogram.T, origin="lower", aspect="auto", cmap="magma", vmin=low, vmax=high, extent=extent)
+    above.set_ylabel("mel band", fontsize=9, color=QUIET)
+    top = 100 * float(shown.max()) or 1.0
+    extent = (0, hop * shown.shape[1], rows, 0)
+    image = below.imshow(100 * shown, cmap=INK, vmin=0, vmax=top, aspect="auto", interpolation="nearest", extent=extent)
+    for row, (_, start, end) in enumerate(words):
+        above.axvspan(start, end, facecolor="none", edgecolor="#ffffff", linewidth=0.9, linestyle=(0, (2, 2)))
+        below.add_patch(Rectangle((start, row), end - start, 1, fill=False, edgecolor=BEST, linewidth=1.4))
+    below.set_xlim(0, seconds)
+    below.set_yticks(np.arange(len(words)) + 0.5, [_short(word) for word, *_ in words])
+    below.set_xlabel("time, s", fontsize=9, color=QUIET)
+    below.set_ylabel("word", fontsize=9, color=QUIET)
+    for panel in (above, below):
+        panel.spines[:].set_color("#d5d8dd")
+        panel.tick_params(labelsize=8, colors=QUIET, length=0)
+    below.tick_params(axis="y", labelcolor="#22262c")
+    bar = figure.colorbar(image, ax=[above, below], pad=0.01, fraction=0.03, ticks=MaxNLocator(5, integer=top > 5))
+    bar.set_label("share of each frame in the word, %", fontsize=8, color=QUIET)
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=8, colors=QUIET, length=0)
     if title:
