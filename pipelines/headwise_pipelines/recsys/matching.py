@@ -8,28 +8,27 @@ from headwise_pipelines.start import Start
 from headwise_recsys.interactions import Id, Interactions
 from headwise_recsys.model import SASRec
 
-PADDING = "padding"  # item 0, no title or id of the source
+PADDING = ("padding",)  # item 0, which is no title or id of any source
+POSITIONS = "positions.table.weight"  # where positions are learned
 
 
 def rows(start: Start, model: SASRec, data: Interactions) -> dict[str, Rows]:
     """How the tables of a recommender are matched with those of the run that it starts from."""
     matched = {"embedding.weight": _items(start, data)}
-    if model.positions is not None:
-        there = start.weights.get("positions.table.weight", ())
-        matched["positions.table.weight"] = Rows.matching(range(model.window), range(len(there)), "position")
+    if POSITIONS in start.weights:
+        matched[POSITIONS] = Rows.matching(range(model.window), range(len(start.weights[POSITIONS])), "position")
     return matched
 
 
 def _items(start: Start, data: Interactions) -> Rows:
     # Titles where both catalogues have them: the ids of two sources are likely to agree by accident alone.
-    ids: list[Id] = read_table(start.tables / "items.json", list[Id])
     path = start.tables / "titles.json"
     if data.titles is not None and path.is_file():
         titles = read_table(path, list[str | None])
         new, old = ([_title(title) for title in side] for side in (data.titles, titles))
-        return Rows.matching([(PADDING,), *new], [(PADDING,), *old], "title")
-    new_ids, old_ids = ([str(one) for one in side] for side in (data.item_ids, ids))
-    return Rows.matching([(PADDING,), *new_ids], [(PADDING,), *old_ids], "id")
+        return Rows.matching([PADDING, *new], [PADDING, *old], "title")
+    ids: list[Id] = read_table(start.tables / "items.json", list[Id])
+    return Rows.matching([PADDING, *map(str, data.item_ids)], [PADDING, *map(str, ids)], "id")
 
 
 def _title(title: str | None) -> str | None:
