@@ -122,13 +122,20 @@ def _serve(options: argparse.Namespace) -> None:
 def _recommend(options: argparse.Namespace) -> Mapping[str, Any]:
     from headwise_pipelines.serve import recommend
 
-    return recommend(options.model, options.item, k=options.k, exclude=options.exclude, quiet=options.json)
+    return recommend(
+        options.model,
+        options.item,
+        k=options.k,
+        exclude=options.exclude,
+        explain=options.explain,
+        quiet=options.json,
+    )
 
 
 def _transcribe(options: argparse.Namespace) -> Mapping[str, Any]:
     from headwise_pipelines.serve import transcribe
 
-    return transcribe(options.model, options.file, quiet=options.json)
+    return transcribe(options.model, options.file, explain=options.explain, quiet=options.json)
 
 
 def _ui(options: argparse.Namespace) -> None:
@@ -222,10 +229,14 @@ def _parser() -> argparse.ArgumentParser:
     recommend.add_argument("item", nargs="+", metavar="ITEM", help="your own item ids")
     recommend.add_argument("-k", type=int, default=10, help="how many (default: %(default)s)")
     recommend.add_argument("--exclude", nargs="+", default=[], metavar="ITEM")
+    recommend.add_argument("--explain", action="store_true", help="what carried each, and where the model looked")
 
     transcribe = command("transcribe", _transcribe, "The words in recordings.")
     _add_model(transcribe)
     transcribe.add_argument("file", nargs="+", type=Path, metavar="FILE")
+    transcribe.add_argument(
+        "--explain", action="store_true", help="when each word was said, and the frames that carried it"
+    )
 
     ui = command("ui", _ui, "The MLflow pages over what was trained here.")
     ui.add_argument("--host", default="127.0.0.1")

@@ -1,6 +1,7 @@
 """Models in use: served over HTTP, or asked once from the command line. No torch in this process."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from headwise.serving.app import create_app
 from headwise.serving.registry import Located, resolve
 from headwise.serving.server import run
 from headwise.serving.service import Service
+
+BAR, STRIP = 20, 40  # characters
+LEVELS = " ▁▂▃▄▅▆▇█"
 
 
 def serve(models: Sequence[str], *, host: str, port: int, threads: int, max_seconds: float) -> None:
@@ -43,28 +47,59 @@ def load(model: str, *, threads: int = 1, max_seconds: float = 60.0) -> Service:
     raise InputError(f"{located.folder}/model.json: kind is {kind!r}; this version serves recommender and recogniser")
 
 
-def recommend(model: str, items: Sequence[str], *, k: int, exclude: Sequence[str], quiet: bool) -> Mapping[str, Any]:
-    """What a recommender says after `items`; printed as a list unless `quiet`."""
+def recommend(
+    model: str, items: Sequence[str], *, k: int, exclude: Sequence[str], explain: bool, quiet: bool
+) -> Mapping[str, Any]:
+    """What a recommender says after `items`, and with `explain` what carried it; printed as lists unless `quiet`."""
     service = _of_kind(model, "recommender")
-    answer = service.recommend(
-        [service.own_id(item) for item in items], k, exclude=[service.own_id(item) for item in exclude]
-    )
+    history, without = ([service.own_id(item) for item in each] for each in (items, exclude))
+    answer = service.recommend(history, k, exclude=without, explain=explain)
     if not quiet:
         for place, item in enumerate(answer.items, 1):
-            print(f"{place:3}  {item.score:8.3f}  {item.id}  {item.title or ''}".rstrip())
+            print(f"{place:3}  {item.score:8.3f}  {item.id}  {item.title or ''}".rstrip() + _carrier(item, answer))
+        if explain:
+            _print_history(answer.history)
     return dict(msgspec.to_builtins(answer))
 
 
-def transcribe(model: str, files: Sequence[Path], *, quiet: bool) -> Mapping[str, Any]:
-    """What a recogniser hears in files; a line each unless `quiet`."""
+def transcribe(model: str, files: Sequence[Path], *, explain: bool, quiet: bool) -> Mapping[str, Any]:
+    """What a recogniser hears in files, and with `explain` which frames carried each word; lines unless `quiet`."""
     service = _of_kind(model, "recogniser")
     answers = {}
     for file in files:
-        answers[str(file)] = msgspec.to_builtins(service.transcribe(file))
+        heard = service.transcribe(file, explain=explain)
+        answers[str(file)] = msgspec.to_builtins(heard)
         if not quiet:
-            text = answers[str(file)]["text"]
-            print(f"{file}: {text}" if len(files) > 1 else text, flush=True)
+            print(f"{file}: {heard.text}" if len(files) > 1 else heard.text, flush=True)
+            for word in heard.words if explain else ():
+                print(f"  {word.start:6.2f} to {word.end:6.2f} s  {_strip(word.attention)}  {word.word}", flush=True)
     return {"files": answers}
+
+
+def _carrier(item: Any, answer: Any) -> str:
+    drops = item.leave_one_out
+    if not drops or max(drops) <= 0:
+        return ""
+    return f"   (carried by {_name(answer.history[drops.index(max(drops))])})"
+
+
+def _print_history(history: Sequence[Any]) -> None:
+    most = max((item.attention for item in history), default=1.0)
+    print("\nwhat the model looked at, newest first:")
+    for item in reversed(history):
+        print(f"{item.attention:6.1%}  {'█' * round(BAR * item.attention / most):{BAR}}  {_name(item)}")
+
+
+def _name(item: Any) -> str:
+    return str(item.title or item.id)
+
+
+def _strip(attention: Sequence[float]) -> str:
+    # The whole recording from left to right, each cell as high as the most attended of its frames.
+    edges = [at * len(attention) // STRIP for at in range(STRIP + 1)]
+    heights = [max(attention[start : max(end, start + 1)]) for start, end in pairwise(edges)]
+    most = max(heights) or 1.0
+    return "".join(LEVELS[round(height / most * (len(LEVELS) - 1))] for height in heights)
 
 
 def _of_kind(model: str, kind: str) -> Any:
