@@ -4,6 +4,8 @@ from typing import Any
 
 from headwise.errors import InputError
 
+BIASES, UNBIASED = ("relative", "alibi"), ("linear", "hierarchical")
+
 
 def at_least(group: str, settings: Any, **bounds: float) -> None:
     """Each named value must not be below its bound.
@@ -45,16 +47,22 @@ def divisible_heads(group: str, settings: Any) -> None:
         )
 
 
-def even_heads(group: str, settings: Any) -> None:
-    """Rotary positions turn the dimensions of a head in pairs: `width` / `heads` must be even.
+def compatible(group: str, settings: Any) -> None:
+    """Kernel, positions and sizes must go together.
 
     Raises:
-        InputError: it is not.
+        InputError: rotary positions, which turn the dimensions of a head in pairs, in heads of an odd width; or positions that
+            are added to scores, with a kernel that has none.
     """
-    if settings.width // settings.heads % 2:
+    if settings.positions == "rotary" and settings.width // settings.heads % 2:
         raise InputError(
             f"{_flag(group, 'width')} / {_flag(group, 'heads')} ({settings.width} / {settings.heads}) must be even "
             "for rotary positions"
+        )
+    if settings.positions in BIASES and settings.kernel in UNBIASED:
+        raise InputError(
+            f"{_flag(group, 'kernel')} ({settings.kernel}) cannot add {_flag(group, 'positions')} ({settings.positions}) "
+            "to its scores: use rotary or sinusoidal positions, or the kernel softmax, additive or window"
         )
 
 

@@ -1,11 +1,25 @@
 """SASRec: a causal Transformer over a user's items, scored against the embeddings of all items."""
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from headwise.attention import Attention, Coordinates, LearnedPositions, Rotary, View, causal, rows, same_segment
+from headwise.attention import (
+    Attention,
+    Bias,
+    Coordinates,
+    Kernel,
+    LearnedPositions,
+    Rotary,
+    Softmax,
+    View,
+    causal,
+    rows,
+    same_segment,
+)
 from headwise.transformer import Block, Encoder, FeedForward, SwiGLU
 
 
@@ -17,26 +31,35 @@ class SASRec(nn.Module):
     Args:
         items: how many items there are.
         width: of the embeddings.
-        encoder: blocks of causal attention over `width`.
+        encoder: blocks of attention over `width`.
         window: how many items of a history the model looks at, at most.
-        positions: whether a learned position vector is added to each item; without it the encoder must know order itself.
+        positions: gives the vector that is added to each item for its position; without it the encoder must know order itself.
         dropout: on the embedded history.
+
+    Raises:
+        ValueError: the encoder cannot follow the mask of a history, causal and within its own segment.
     """
 
     def __init__(
-        self, items: int, width: int, encoder: Encoder, *, window: int, positions: bool = True, dropout: float = 0.0
+        self,
+        items: int,
+        width: int,
+        encoder: Encoder,
+        *,
+        window: int,
+        positions: nn.Module | None = None,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        encoder.check(causal & same_segment)
         self.items, self.window = items, window
         self.embedding = nn.Embedding(items + 1, width, padding_idx=0)
-        self.positions = LearnedPositions(window, width) if positions else None
+        self.positions = positions
         self.dropout = nn.Dropout(dropout)
         self.encoder = encoder
         with torch.no_grad():
             nn.init.normal_(self.embedding.weight, std=width**-0.5)
             self.embedding.weight[0] = 0
-            if self.positions is not None:
-                nn.init.normal_(self.positions.table.weight, std=0.02)
 
     def forward(self, history: Int[Tensor, "batch time"], at: Coordinates) -> Float[Tensor, "batch time width"]:
         """What the model expects next, at every position.
@@ -98,7 +121,10 @@ def sasrec(
     blocks: int = 2,
     heads: int = 2,
     hidden: int | None = None,
+    kernel: Callable[[], Kernel] = Softmax,
+    positions: nn.Module | None = None,
     rotary: bool = False,
+    bias: Callable[[], Bias] | None = None,
     gated: bool = False,
     swiglu: bool = False,
     dropout: float = 0.2,
@@ -112,7 +138,10 @@ def sasrec(
         blocks: how many.
         heads: of each block's attention.
         hidden: width of the feed-forward's inside; 4 x width where None.
-        rotary: rotary positions in place of learned ones.
+        kernel: makes each block's kernel.
+        positions: gives the vectors that are added to the items; learned ones where None and nothing else knows order.
+        rotary: rotary positions.
+        bias: makes each block's bias.
         gated: gates on the residual branches (LiGR).
         swiglu: SwiGLU in place of a GELU feed-forward.
         dropout: on the embedded history and on every branch.
@@ -120,9 +149,17 @@ def sasrec(
     inside = 4 * width if hidden is None else hidden
 
     def block() -> Block:
-        attention = Attention(width, heads, rotary=Rotary(width // heads) if rotary else None)
+        attention = Attention(
+            width,
+            heads,
+            kernel=kernel(),
+            rotary=Rotary(width // heads) if rotary else None,
+            bias=None if bias is None else bias(),
+        )
         feed_forward = SwiGLU(width, inside, dropout) if swiglu else FeedForward(width, inside, nn.GELU(), dropout)
         return Block(width, attention, feed_forward, dropout=dropout, gated=gated)
 
+    if positions is None and not rotary and bias is None:
+        positions = LearnedPositions(window, width)
     encoder = Encoder([block() for _ in range(blocks)], width)
-    return SASRec(items, width, encoder, window=window, positions=not rotary, dropout=dropout)
+    return SASRec(items, width, encoder, window=window, positions=positions, dropout=dropout)

@@ -1,10 +1,12 @@
 """The recogniser: log-mel frames, four to one, through the shared encoder, to the log-probability of each character."""
 
+from collections.abc import Callable
+
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from headwise.attention import Attention, Mask, Rotary, View, rows, same_segment
+from headwise.attention import Attention, Bias, Kernel, Mask, Rotary, Softmax, View, rows, same_segment
 from headwise.transformer import Block, DepthwiseConvolution, Encoder, FeedForward
 from headwise_speech.frontend import LogMel
 
@@ -50,7 +52,11 @@ class Recogniser(nn.Module):
         width: of the tokens.
         vocab: how many tokens a transcript is written with, blank included.
         mask: who may look at whom; add `chunk(...)` for one that can run while the speaker speaks.
+        positions: gives the vector that is added to each token for its position; without it the encoder must know order itself.
         dropout: on the tokens that enter the encoder.
+
+    Raises:
+        ValueError: the encoder cannot follow the mask.
     """
 
     def __init__(
@@ -62,9 +68,12 @@ class Recogniser(nn.Module):
         vocab: int,
         *,
         mask: Mask = same_segment,
+        positions: nn.Module | None = None,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        encoder.check(mask)
+        self.positions = positions
         self.front_end, self.subsampling, self.encoder = front_end, subsampling, encoder
         self.dropout, self.head, self.mask = nn.Dropout(dropout), nn.Linear(width, vocab), mask
 
@@ -96,7 +105,10 @@ class Recogniser(nn.Module):
 
     def _embed(self, spectrogram: Tensor, frames: Tensor) -> tuple[Tensor, Tensor, View]:
         tokens, time = self.subsampling(spectrogram, frames)
-        return self.dropout(tokens), time, View(rows(time, tokens.shape[1]), self.mask)
+        at = rows(time, tokens.shape[1])
+        if self.positions is not None:
+            tokens = tokens + self.positions(at.position)
+        return self.dropout(tokens), time, View(at, self.mask)
 
 
 def recogniser(
@@ -105,10 +117,14 @@ def recogniser(
     width: int = 144,
     blocks: int = 6,
     heads: int = 4,
-    kernel: int = 15,
+    span: int = 15,
     channels: int = 32,
     mels: int = 80,
     dropout: float = 0.1,
+    kernel: Callable[[], Kernel] = Softmax,
+    positions: nn.Module | None = None,
+    rotary: bool = True,
+    bias: Callable[[], Bias] | None = None,
     mask: Mask = same_segment,
 ) -> Recogniser:
     """A recogniser of Conformer blocks from its numbers.
@@ -118,25 +134,35 @@ def recogniser(
         width: of the tokens.
         blocks: how many.
         heads: of each block's attention.
-        kernel: tokens that a block's convolution covers, centred; causal where `mask` bounds what may be seen ahead.
+        span: tokens that a block's convolution covers, centred; causal where `mask` bounds what may be seen ahead.
         channels: of the subsampling convolutions.
         mels: of the spectrogram.
         dropout: on the tokens that enter the blocks and on the answer of every branch; none inside the branches, where drawing
             it would take a sixth of the training time.
+        kernel: makes each block's attention kernel.
+        positions: gives the vectors that are added to the tokens.
+        rotary: rotary positions.
+        bias: makes each block's bias.
         mask: who may look at whom.
     """
-    ahead = kernel // 2 if mask is same_segment else 0
+    ahead = span // 2 if mask is same_segment else 0
 
     def block() -> Block:
         return Block(
             width,
-            Attention(width, heads, rotary=Rotary(width // heads)),
+            Attention(
+                width,
+                heads,
+                kernel=kernel(),
+                rotary=Rotary(width // heads) if rotary else None,
+                bias=None if bias is None else bias(),
+            ),
             FeedForward(width, 4 * width, nn.SiLU()),
-            convolution=DepthwiseConvolution(width, kernel, ahead=ahead),
+            convolution=DepthwiseConvolution(width, span, ahead=ahead),
             opening=FeedForward(width, 4 * width, nn.SiLU()),
             dropout=dropout,
         )
 
     encoder = Encoder([block() for _ in range(blocks)], width)
     subsampling = Subsampling(mels, channels, width)
-    return Recogniser(LogMel(mels), subsampling, encoder, width, vocab, mask=mask, dropout=dropout)
+    return Recogniser(LogMel(mels), subsampling, encoder, width, vocab, mask=mask, positions=positions, dropout=dropout)

@@ -28,7 +28,7 @@ def test_both_products_are_made_served_and_asked(place, monkeypatch) -> None:
         from headwise_speech import synthesis
 
         whole, generate = presets.spelled(), synthesis.generate
-        model = presets.RecogniserSettings(width=20, blocks=1, heads=2, kernel=3, channels=5)
+        model = presets.RecogniserSettings(width=20, blocks=1, heads=2, span=3, channels=5)
         tiny = replace(whole, model=model, fit=replace(whole.fit, epochs=1))
         monkeypatch.setattr(presets, "spelled", lambda: tiny)
         monkeypatch.setattr(synthesis, "generate", lambda folder: generate(folder, train=31, valid=7, test=11))

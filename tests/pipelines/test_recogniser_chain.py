@@ -38,7 +38,7 @@ TINY = {
     "model.width": 20,
     "model.blocks": 1,
     "model.heads": 2,
-    "model.kernel": 3,
+    "model.span": 3,
     "model.channels": 5,
     "seconds": 13,
     "optimizer.warmup": 5,
@@ -66,19 +66,21 @@ def test_run_is_finished_whole_and_registered(heard) -> None:
     assert run.data.metrics["test/wer"] == heard.outcome["metrics"]["wer"]
     assert run.data.metrics["baseline/commonest text/wer"] == heard.outcome["baselines"]["commonest text"]["wer"]
     assert {"valid/loss", "train/loss", "system/cpu_utilization_percentage"} <= run.data.metrics.keys()
-    assert figures == {"figures/learning curves.png", "figures/attention.png"}
+    assert figures == {f"figures/{name}.png" for name in ("learning curves", "attention", "explanation")}
     assert json.loads(run.inputs.dataset_inputs[0].dataset.profile)["utterances"] == sum(SIZES.values())
 
 
 def test_model_folder_is_complete(heard) -> None:
     card = read_card(heard.model)
-    assert card.files.keys() == {"recogniser.onnx", "vocabulary.json", "words.json", "pairs.json"}
+    assert card.files.keys() == {"recogniser.onnx", "explanation.onnx", "vocabulary.json", "words.json", "pairs.json"}
     assert card.settings == {
         "sample_rate": 16000,
+        "hop": 640,
         "decoder": "lexicon",
         "beam": {"width": 7, "weight": 0.3, "bonus": 11.0},
     }
-    assert card.parity["max_difference"] <= card.parity["tolerance"]
+    for parity in (card.parity, card.parity["explanation"]):
+        assert parity["max_difference"] <= parity["tolerance"]
 
 
 def test_served_transcripts_are_those_of_the_trained_model(heard, talking_to) -> None:
@@ -116,6 +118,11 @@ def test_transcribe_and_evaluate_hear_the_same(heard) -> None:
     words = heard.place.run("transcribe", heard.model, *recordings)
     texts = [said.json["files"][str(recording)]["text"] for recording in recordings]
     assert words.out.splitlines() == [f"{file}: {text}" for file, text in zip(recordings, texts, strict=True)]
+    why = heard.place.run("transcribe", heard.model, recordings[0], "--explain", "--json")
+    [answer] = why.json["files"].values()
+    assert (answer["text"], answer["hop"]) == (texts[0], 0.04)
+    assert [word["word"] for word in answer["words"]] == texts[0].split()
+    assert all(sum(word["attention"]) == pytest.approx(1, abs=1e-3) for word in answer["words"])
     figures = heard.place.run("evaluate", "models:/recogniser@champion", "--data", heard.data, "--json")
     assert figures.json["metrics"] == heard.outcome["metrics"]
     assert figures.json["baselines"] == heard.outcome["baselines"]

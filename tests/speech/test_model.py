@@ -10,7 +10,7 @@ VOCAB, WIDTH, MELS = 13, 22, 19
 
 def build(**settings: object) -> Recogniser:
     torch.manual_seed(3)
-    sizes = {"width": WIDTH, "blocks": 2, "heads": 1, "kernel": 5, "channels": 3, "mels": MELS}
+    sizes = {"width": WIDTH, "blocks": 2, "heads": 1, "span": 5, "channels": 3, "mels": MELS}
     return recogniser(VOCAB, **(sizes | settings)).eval()  # type: ignore[arg-type]
 
 

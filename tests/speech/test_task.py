@@ -46,7 +46,7 @@ def data() -> Utterances:
 def task(data: Utterances) -> tuple[RecogniserTask, SpeechBatches]:
     torch.manual_seed(3)
     vocabulary = Vocabulary.of(data.texts)
-    model = recogniser(len(vocabulary), width=32, blocks=1, heads=2, kernel=5, channels=5, mels=20, dropout=0.0)
+    model = recogniser(len(vocabulary), width=32, blocks=1, heads=2, span=5, channels=5, mels=20, dropout=0.0)
     model.front_end.calibrate(torch.from_numpy(data.waveform(i)) for i in data.subset("train"))
     settings = OptimizerSettings(rate=4e-3, warmup=20)
     augment = SpecAugment(bands=1, band=2, stretches=1, stretch=3)

@@ -5,7 +5,7 @@ from typing import Literal
 
 from headwise.training.optimization import OptimizerSettings
 from headwise.training.settings import FitSettings
-from headwise_pipelines.bounds import at_least, divisible_heads, even_heads, share
+from headwise_pipelines.bounds import at_least, compatible, divisible_heads, share
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,9 @@ class SASRecSettings:
         blocks: how many.
         heads: of each block's attention.
         hidden: width of the feed-forward's inside; 0 means 4 x width.
-        rotary: rotary positions in place of learned ones.
+        kernel: what attention computes; `window` looks `reach` items back, `hierarchical` makes groups of `reach` items.
+        reach: items of a window or a group.
+        positions: how an item knows its place.
         gated: gates on the residual branches (LiGR).
         swiglu: SwiGLU in place of a GELU feed-forward.
         dropout: on the embedded history and on every branch.
@@ -29,14 +31,17 @@ class SASRecSettings:
     blocks: int = 2
     heads: int = 2
     hidden: int = 0
-    rotary: bool = False
+    kernel: Literal["softmax", "additive", "window", "linear", "hierarchical"] = "softmax"
+    reach: int = 32
+    positions: Literal["learned", "sinusoidal", "rotary", "relative", "alibi"] = "learned"
     gated: bool = False
     swiglu: bool = False
     dropout: float = 0.2
 
     def __post_init__(self) -> None:
-        at_least("model", self, window=1, width=1, blocks=1, heads=1, hidden=0)
+        at_least("model", self, window=1, width=1, blocks=1, heads=1, hidden=0, reach=1)
         divisible_heads("model", self)
+        compatible("model", self)
         share("model", self, "dropout")
 
 
@@ -62,8 +67,6 @@ class RecsysConfig:
 
     def __post_init__(self) -> None:
         at_least("", self, min_count=1, tokens=1)
-        if self.model.rotary:
-            even_heads("model", self.model)
 
 
 def ml_1m() -> RecsysConfig:

@@ -11,6 +11,7 @@ from headwise.training.checkpoints import restore
 from headwise.training.fit import fit
 from headwise.transformer import rollout
 from headwise_pipelines.launch import Launched, Order, Outcome, curves, launch, say
+from headwise_pipelines.mechanisms import added, biases, kernels
 from headwise_pipelines.recsys.export import export, settings
 from headwise_pipelines.recsys.matching import rows
 from headwise_pipelines.recsys.presets import RecsysConfig
@@ -72,7 +73,10 @@ def build(config: RecsysConfig, data: Interactions) -> SASRec:
         blocks=model.blocks,
         heads=model.heads,
         hidden=model.hidden or None,
-        rotary=model.rotary,
+        kernel=kernels(model.kernel, model.width // model.heads, reach=model.reach, ahead=0),
+        positions=added(model.positions, model.width, model.window),
+        rotary=model.positions == "rotary",
+        bias=biases(model.positions, model.heads, model.window),
         gated=model.gated,
         swiglu=model.swiglu,
         dropout=model.dropout,

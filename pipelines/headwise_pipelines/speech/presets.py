@@ -5,7 +5,7 @@ from typing import Literal
 
 from headwise.training.optimization import OptimizerSettings
 from headwise.training.settings import FitSettings
-from headwise_pipelines.bounds import at_least, divisible_heads, even_heads, share
+from headwise_pipelines.bounds import at_least, compatible, divisible_heads, share
 from headwise_speech.augmentation import SpecAugment
 
 
@@ -17,7 +17,10 @@ class RecogniserSettings:
         width: of the blocks.
         blocks: how many.
         heads: of each block's attention.
-        kernel: tokens of 40 ms that a block's convolution covers.
+        kernel: what attention computes; `window` looks `reach` tokens to either side, `hierarchical` makes groups of them.
+        reach: tokens of 40 ms of a window's side or of a group.
+        positions: how a token knows its place.
+        span: tokens of 40 ms that a block's convolution covers.
         channels: of the two convolutions that turn 10 ms frames into 40 ms tokens.
         dropout: before the blocks and on the answer of every branch.
     """
@@ -25,14 +28,17 @@ class RecogniserSettings:
     width: int = 144
     blocks: int = 4
     heads: int = 4
-    kernel: int = 15
+    kernel: Literal["softmax", "additive", "window", "linear", "hierarchical"] = "softmax"
+    reach: int = 16
+    positions: Literal["sinusoidal", "rotary", "relative", "alibi"] = "rotary"
+    span: int = 15
     channels: int = 32
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
-        at_least("model", self, width=1, blocks=1, heads=1, kernel=1, channels=1)
+        at_least("model", self, width=1, blocks=1, heads=1, reach=1, span=1, channels=1)
         divisible_heads("model", self)
-        even_heads("model", self)  # its positions are rotary
+        compatible("model", self)
         share("model", self, "dropout")
 
 

@@ -12,6 +12,7 @@ from headwise.training.checkpoints import restore
 from headwise.training.fit import fit
 from headwise.transformer import rollout
 from headwise_pipelines.launch import Launched, Order, Outcome, curves, launch, say
+from headwise_pipelines.mechanisms import added, biases, kernels
 from headwise_pipelines.speech.decoder import Decoder
 from headwise_pipelines.speech.export import export
 from headwise_pipelines.speech.matching import rows
@@ -95,9 +96,13 @@ def build(config: SpeechConfig, data: Utterances, vocabulary: Vocabulary) -> Rec
         width=model.width,
         blocks=model.blocks,
         heads=model.heads,
-        kernel=model.kernel,
+        span=model.span,
         channels=model.channels,
         dropout=model.dropout,
+        kernel=kernels(model.kernel, model.width // model.heads, reach=model.reach, ahead=model.reach),
+        positions=added(model.positions, model.width, 0),
+        rotary=model.positions == "rotary",
+        bias=biases(model.positions, model.heads, 64),
     )
     some = data.subset("train")[:: max(1, len(data.subset("train")) // CALIBRATED)]
     built.front_end.calibrate(torch.from_numpy(data.waveform(int(index))) for index in some)

@@ -7,7 +7,7 @@ their order, so that nothing of size length x length is ever made.
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from headwise.attention.coordinates import Coordinates
@@ -55,15 +55,15 @@ def gather(
 ) -> Float[Tensor, "rows heads size width"]:
     """The vectors at `places`, with each block a row of its own (batch x blocks rows); outside of the row, any vector."""
     inside = places.clamp(0, heads.shape[2] - 1).flatten()
-    chosen = heads.transpose(1, 2).index_select(1, inside)
-    return chosen.unflatten(1, places.shape).flatten(0, 1).transpose(1, 2)
+    vectors = heads.transpose(1, 2).index_select(1, inside)
+    return vectors.reshape(-1, places.shape[1], *vectors.shape[2:]).transpose(1, 2)
 
 
 def locate(at: Coordinates, places: Int[Tensor, "blocks size"]) -> Coordinates:
     """The coordinates at `places`, [batch x blocks, size]; a place outside of the row belongs to no segment."""
     time = at.position.shape[1]
     inside = places.clamp(0, time - 1).flatten()
-    position, segment, moment = at.map(lambda c: c.index_select(1, inside).unflatten(1, places.shape).flatten(0, 1))
+    position, segment, moment = at.map(lambda c: c.index_select(1, inside).reshape(-1, places.shape[1]))
     missing = ((places < 0) | (places >= time)).repeat(at.position.shape[0], 1)
     return Coordinates(position, segment.masked_fill(missing, 0), moment)
 
@@ -72,13 +72,29 @@ def restore(
     blocks: Float[Tensor, "rows heads size width"], order: Int[Tensor, " time"], batch: int
 ) -> Float[Tensor, "batch heads time width"]:
     """The answers of the blocks' queries, back in the order of the row."""
-    answers = blocks.transpose(1, 2).unflatten(0, (batch, -1)).flatten(1, 2)
+    answers = blocks.transpose(1, 2).reshape(batch, -1, blocks.shape[1], blocks.shape[3])
     return answers.index_select(1, order).transpose(1, 2)
 
 
 def spread(tensor: Tensor, blocks: int) -> Tensor:
     """Each row of the batch `blocks` times, as the blocks' own batch has them."""
     return tensor[:, None].expand(-1, blocks, *tensor.shape[1:]).flatten(0, 1)
+
+
+def chosen(flag: Bool[Tensor, "batch time"], most: int) -> Int[Tensor, "batch most"]:
+    """The places of the flagged tokens of each row, in order, then those of others: all different."""
+    place = torch.arange(flag.shape[1], device=flag.device)
+    return torch.where(flag, -place, -place - flag.shape[1]).topk(most, 1).indices
+
+
+def most_of(time: int, bound: int, flag: Bool[Tensor, "batch time"]) -> int:
+    """How many tokens are flagged in the row that has the most, which the data say.
+
+    A graph takes `bound` in its place, or all `time` places where there are fewer: it must hold for rows of one sequence.
+    """
+    if torch.compiler.is_exporting():
+        return known(int(torch.sym_min(time, bound)), flag)
+    return max(1, int(flag.sum(1).max()))
 
 
 def known(size: int, like: Tensor) -> int:
@@ -88,6 +104,6 @@ def known(size: int, like: Tensor) -> int:
     """
     if not torch.compiler.is_exporting():
         return size
-    free: int = torch.full((), size, device=like.device).item()  # type: ignore[assignment]
+    free = int(torch.full((), size, device=like.device).item())
     torch._check(free >= 1)
     return free

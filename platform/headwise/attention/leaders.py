@@ -3,10 +3,10 @@
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from headwise.attention.blocks import known, spread
+from headwise.attention.blocks import chosen, most_of, spread
 from headwise.attention.coordinates import Coordinates
 from headwise.attention.masks import Mask, View
 
@@ -52,14 +52,7 @@ def leaders(at: Coordinates, rule: Mask) -> Leaders:
     time = at.position.shape[1]
     flag = (at.position < rule.leading) & (at.segment > 0)
     # A row that holds one sequence has no more leaders than that; packed rows have as many as the data say.
-    most = torch.sym_min(time, rule.leading) if torch.compiler.is_exporting() else int(flag.sum(1).max())
-    places = chosen(flag, known(most, flag))
+    places = chosen(flag, most_of(time, rule.leading, flag))
     theirs = at.map(lambda c: c.gather(1, places))
     theirs = theirs._replace(segment=theirs.segment * flag.gather(1, places))
     return Leaders(places, theirs, View(theirs, rule, at))
-
-
-def chosen(flag: Bool[Tensor, "batch time"], most: int) -> Int[Tensor, "batch most"]:
-    """The places of the flagged tokens of each row, in order, then those of others: all different."""
-    place = torch.arange(flag.shape[1], device=flag.device)
-    return torch.where(flag, -place, -place - flag.shape[1]).topk(most, 1).indices

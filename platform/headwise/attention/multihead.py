@@ -118,7 +118,7 @@ class Attention(nn.Module):
     def empty_cache(self, batch: int, slots: int) -> Any:
         """A cache of this module's shape, type and device that remembers nothing yet.
 
-        A `Cache` of the last `slots` keys and values, or the kernel's own where it is `Recurrent`: then of one size, whatever `slots`.
+        A `Cache` of the last `slots` keys and values, or what a `Recurrent` kernel keeps, which is of one size whatever `slots`.
         """
         weight = self.key_value.weight
         if isinstance(self.kernel, Recurrent):
@@ -126,7 +126,7 @@ class Attention(nn.Module):
         return empty_cache(batch, self.kv_heads, slots, self.head_width, dtype=weight.dtype, device=weight.device)
 
     def _query(self, tokens: Tensor, at: Coordinates) -> Tensor:
-        query = self.query(tokens).unflatten(-1, (self.heads, self.head_width)).transpose(1, 2)
+        query: Tensor = self.query(tokens).unflatten(-1, (self.heads, self.head_width)).transpose(1, 2)
         return query if self.rotary is None else self.rotary(query, at.position)
 
     def _merge(self, mixtures: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ class LearnedPositions(nn.Module):
     def __init__(self, length: int, width: int) -> None:
         super().__init__()
         self.table = nn.Embedding(length, width)
+        nn.init.normal_(self.table.weight, std=0.02)
 
     def forward(self, position: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time width"]:
         """The vectors at `position`, which must lie below `length`."""

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from headwise.attention import Attention, Cache, Coordinates, Mask, View
+from headwise.attention import Attention, Cache, Coordinates, Mask, Sums, View
 from headwise.transformer.convolution import DepthwiseConvolution
 
 
@@ -54,11 +54,11 @@ class State(NamedTuple):
     """What a block remembers from step to step.
 
     Attributes:
-        attention: past keys and values.
+        attention: what its attention remembers: past keys and values, or what a recurrent kernel keeps of them.
         convolution: the last inputs of the convolution; of no width where the block has none.
     """
 
-    attention: Cache
+    attention: Cache | Sums
     convolution: Float[Tensor, "batch back width"]
 
 
@@ -101,6 +101,14 @@ class Block(nn.Module):
         self.feed_forward = residual(feed_forward, half)
         self.closing = nn.Identity() if opening is None else nn.LayerNorm(width)
 
+    def check(self, mask: Mask) -> None:
+        """Whether its attention can follow a mask.
+
+        Raises:
+            ValueError: it cannot.
+        """
+        self._attention.check(mask)
+
     def forward(self, tokens: Float[Tensor, "batch time width"], view: View) -> Float[Tensor, "batch time width"]:
         """All tokens at once."""
         if self.opening is not None:
@@ -127,15 +135,18 @@ class Block(nn.Module):
         """The attention weights with which `forward` would mix these tokens."""
         if self.opening is not None:
             tokens = self.opening(tokens)
-        attention: Attention = self.attention.branch  # type: ignore[assignment]
-        return attention.weights(self.attention.norm(tokens), view)
+        return self._attention.weights(self.attention.norm(tokens), view)
 
     def empty_state(self, batch: int, slots: int) -> State:
         """A state that remembers nothing yet, with room for `slots` keys."""
-        attention: Attention = self.attention.branch  # type: ignore[assignment]
         back, width = 0, 0
         if self.convolution is not None:
             convolution: DepthwiseConvolution = self.convolution.branch  # type: ignore[assignment]
             back, width = convolution.back, convolution.depthwise.in_channels
-        cache = attention.empty_cache(batch, slots)
-        return State(cache, cache.key.new_zeros(batch, back, width))
+        nothing = self._attention.query.weight.new_zeros(batch, back, width)
+        return State(self._attention.empty_cache(batch, slots), nothing)
+
+    @property
+    def _attention(self) -> Attention:
+        attention: Attention = self.attention.branch  # type: ignore[assignment]
+        return attention

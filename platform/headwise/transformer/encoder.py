@@ -22,6 +22,15 @@ class Encoder(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.norm = nn.LayerNorm(width)
 
+    def check(self, mask: Mask) -> None:
+        """Whether every block can follow a mask; models ask when they are built.
+
+        Raises:
+            ValueError: the kernel of one cannot; the message says what would do.
+        """
+        for block in self.blocks:
+            block.check(mask)  # type: ignore[operator]
+
     def forward(self, tokens: Float[Tensor, "batch time width"], view: View) -> Float[Tensor, "batch time width"]:
         """All tokens at once; every block looks through the same `view`."""
         for block in self.blocks:

@@ -126,9 +126,7 @@ KERNELS = {
         )
         for name, pattern in PATTERNS.items()
     },
-    "linear": Case(
-        lambda head_width: Linear(chunk=4), linear_formula, adds=same_segment, masks=PREFIXES, biased=False
-    ),
+    "linear": Case(lambda head_width: Linear(chunk=4), linear_formula, adds=same_segment, masks=PREFIXES, biased=False),
     "hierarchical": Case(
         lambda head_width: Hierarchical(head_width, GROUP),
         hierarchical_formula,

@@ -1,6 +1,5 @@
 """ONNX Runtime equals torch, also at sizes that the export has not seen. One graph asks all masks: an export takes seconds."""
 
-import pytest
 import torch
 from torch import nn
 

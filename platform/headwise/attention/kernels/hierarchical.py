@@ -6,9 +6,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from headwise.attention.biases import Bias
-from headwise.attention.blocks import gather, known, layout, locate, restore, spread
+from headwise.attention.blocks import chosen, gather, layout, locate, most_of, restore, spread
 from headwise.attention.coordinates import Coordinates
-from headwise.attention.leaders import chosen
 from headwise.attention.masks import Mask, View, causal, chunk, same_segment
 from headwise.attention.pooling import Pooling, shares
 
@@ -23,8 +22,8 @@ class Hierarchical(nn.Module):
         o_i = softmax over {k_j : j in the group of i} and {k_g : other groups g} of (q_i . k / sqrt(d)), times their v
 
     Under a causal mask a query sees of its group the tokens up to itself, and the groups before. Time and memory are length x
-    (size + length / size): smallest at size = sqrt(length). It follows `causal` and `same_segment`, alone or together; sequences are
-    kept apart whatever the mask says. A cache must hold whole groups for a step to equal the whole.
+    (size + length / size): smallest at size = sqrt(length). It follows `causal` and `same_segment`, alone or together; sequences
+    are kept apart whatever the mask says. A cache must hold whole groups for a step to equal the whole.
 
     Args:
         head_width: of queries and keys.
@@ -83,8 +82,8 @@ class Hierarchical(nn.Module):
         time, real = key.shape[2], at.segment > 0
         opens = real & ((at.position % self.size == 0) | (real.cumsum(1) == 1))  # a cache may begin within a group
         # A row that holds one sequence has no more groups than that; packed rows have as many as the data say.
-        most = torch.sym_min(time, time // self.size + 2) if torch.compiler.is_exporting() else int(opens.sum(1).max())
-        places = chosen(opens, known(most, opens))
+        most = most_of(time, time // self.size + 2, opens)
+        places = chosen(opens, most)
         groups = at.map(lambda c: c.gather(1, places))
         groups = groups._replace(segment=groups.segment * opens.gather(1, places))
         member = self._same_group(groups, at) & _same_segment(groups, at)

@@ -28,13 +28,13 @@ class Sums(NamedTuple):
 
 
 class Linear(nn.Module):
-    """Linear attention (Katharopoulos et al. 2020, eq. 4 and 9), with phi(x) = elu(x) + 1:
+    """Linear attention (Katharopoulos et al. 2020, eq. 4 and 9), with phi(x) = elu(x) + 1.
 
-        o_i = sum_j (phi(q_i) . phi(k_j)) v_j / sum_j (phi(q_i) . phi(k_j))
+        o_i = sum_j (phi(q_i) . phi(k_j)) v_j / sum_j (phi(q_i) . phi(k_j)), over the keys j that i may see
 
-    over the keys j of the sequence, or those up to i. Time and memory are length x (chunk + head width): pairs within a chunk,
-    and for the rest phi(q_i) times the sum of phi(k_j) [v_j, 1]' over the chunks before (and after, where the mask is not causal).
-    Step by step it needs the sums alone, whatever the length. It has no softmax, so it cannot single a key out.
+    Time and memory are length x (chunk + head width): every pair within a chunk, and for the rest phi(q_i) times the sum of
+    phi(k_j) [v_j, 1]' over the chunks before (and those after, where the mask is not causal). Step by step it needs the sums
+    alone, whatever the length. Without a softmax it cannot single a key out.
 
     It follows `causal` and `same_segment`, alone or together; sequences are kept apart whatever the mask says. Between other
     tokens than themselves (cross-attention) it evaluates every pair.
@@ -54,9 +54,13 @@ class Linear(nn.Module):
             ValueError: it does; no sum can leave out single keys, or add to single scores.
         """
         if not set(mask.terms) <= {causal, same_segment}:
-            raise ValueError(f"Linear cannot follow the mask {mask}: only causal and same_segment; Window and Softmax can")
+            raise ValueError(
+                f"Linear cannot follow the mask {mask}: only causal and same_segment; Window and Softmax can"
+            )
         if biased:
-            raise ValueError("Linear has no scores that a bias could be added to: use Rotary or positions on the tokens")
+            raise ValueError(
+                "Linear has no scores that a bias could be added to: use Rotary or positions on the tokens"
+            )
 
     def forward(
         self,
@@ -111,7 +115,7 @@ class Linear(nn.Module):
         plan = layout(time, self.chunk, like=at.segment)
         query, key, value = (gather(heads, plan.queries) for heads in (query, key, value))
         here = locate(at, plan.queries)
-        chunks = Chunks(here.segment.unflatten(0, (batch, -1)), *_ends(at.segment))
+        chunks = Chunks(here.segment.reshape(batch, -1, self.chunk), *_ends(at.segment))
         answer = _pairs(query, key, value, View(here, rule)) + chunks.before(query, key, value)
         if rule.ahead > 0:
             answer = answer + chunks.after(query, key, value)
@@ -134,7 +138,7 @@ class Chunks(NamedTuple):
     last: Int[Tensor, "batch segments"]
 
     def before(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """What each query gets from the chunks before its own; queries, keys and values are [batch x chunks, heads, chunk, width]."""
+        """What each query gets from the chunks before its own; all are [batch x chunks, heads, chunk, width]."""
         opening = self.segment[:, :, 0]
         sums = self._sums(key, value, F.pad(opening[:, 1:], (0, 1)))
         past = sums.cumsum(1) - sums
@@ -153,7 +157,7 @@ class Chunks(NamedTuple):
         # Of each chunk only the sequence that crosses into the next one is summed, so that no other can leak.
         belongs = (self.segment == crossing[:, :, None]) & (self.segment > 0)
         sums = (key * belongs.flatten(0, 1)[:, None, :, None]).transpose(2, 3) @ value
-        return sums.unflatten(0, belongs.shape[:2])
+        return sums.reshape(*belongs.shape[:2], *sums.shape[1:])
 
     def _given(self, query: Tensor, running: Tensor, edge: Tensor, segment: Tensor) -> Tensor:
         # The running sum since the chunk where the sequence begins (or until the one where it ends).
@@ -161,7 +165,8 @@ class Chunks(NamedTuple):
         flat = (edge + torch.arange(batch, device=edge.device)[:, None] * chunks).flatten()
         sums = running.flatten(0, 1)
         belongs = (self.segment == segment[:, :, None]) & (self.segment > 0)
-        return (query * belongs.flatten(0, 1)[:, None, :, None]) @ (sums - sums.index_select(0, flat))
+        given: Tensor = (query * belongs.flatten(0, 1)[:, None, :, None]) @ (sums - sums.index_select(0, flat))
+        return given
 
 
 def _features(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -2,13 +2,11 @@
 
 import math
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from headwise.attention.biases import Bias
 from headwise.attention.blocks import Layout, gather, layout, locate, restore, spread
-from headwise.attention.coordinates import Coordinates
 from headwise.attention.kernels.softmax import attend
 from headwise.attention.leaders import Leaders, leaders
 from headwise.attention.masks import Mask, View, same_segment
@@ -65,10 +63,12 @@ class Window(nn.Module):
         keys, values = gather(key, plan.keys), gather(value, plan.keys)
         if first is not None:
             keys, values = first.before(keys, key), first.before(values, value)
-        answer = restore(attend(gather(query, plan.queries), keys, values, seen, bias), plan.order, query.shape[0])
+        blocks = attend(gather(query, plan.queries), keys, values, seen, bias)
+        answer: Tensor = restore(blocks, plan.order, query.shape[0])
         if first is None:
             return answer
-        return first.put(answer, attend(first.of(query), key, value, first.view, bias))
+        everywhere: Tensor = first.put(answer, attend(first.of(query), key, value, first.view, bias))
+        return everywhere
 
     def _restricted(self, view: View) -> View:
         return View(view.at, view.mask & same_segment & self.pattern, view.of)
