@@ -70,7 +70,7 @@ def test_run_holds_figures_card_and_the_machine(trained, tmp_path) -> None:
         figures = {file.path for file in client.list_artifacts(run, "figures")}
         top = {file.path for file in client.list_artifacts(run)}
         text = Path(client.download_artifacts(run, "model_card.md", str(tmp_path))).read_text(encoding="utf-8")
-    assert figures == {"figures/learning curves.png", "figures/attention.png"}
+    assert figures == {f"figures/{name}.png" for name in ("learning curves", "attention", "explanation")}
     assert top >= {"config.json", "model_card.md"}
     assert f"run `{run}`" in text
     assert "system/cpu_utilization_percentage" in entry(trained).data.metrics
@@ -79,12 +79,13 @@ def test_run_holds_figures_card_and_the_machine(trained, tmp_path) -> None:
 
 def test_model_folder_is_complete_and_says_where_it_comes_from(trained) -> None:
     card = read_card(trained.model)
-    assert card.files.keys() == {"recommender.onnx", "items.json", "titles.json"}
+    assert card.files.keys() == {"recommender.onnx", "explanation.onnx", "items.json", "titles.json"}
     assert card.metrics == trained.outcome["metrics"]
     assert card.provenance["run"] == trained.outcome["run"]
     assert card.provenance["config"]["model"]["width"] == 14
     assert card.parity["rows"] > 0
-    assert card.parity["max_difference"] <= card.parity["tolerance"]
+    for parity in (card.parity, card.parity["explanation"]):
+        assert parity["max_difference"] <= parity["tolerance"]
 
 
 def test_registered_version_has_signature_example_requirements_and_card(trained) -> None:
@@ -174,6 +175,18 @@ def test_recommend_answers_in_words_and_in_json(trained) -> None:
         "recommend", trained.model, "sku-0002", "sku-0003", "-k", 4, "--exclude", ids[0], "--json"
     ).json
     assert [item["id"] for item in without["items"]] == ids[1:]
+
+
+def test_a_recommendation_is_explained_by_its_history(trained) -> None:
+    asked = ("recommend", trained.model, "sku-0002", "sku-0003", "sku-0005", "-k", 5, "--json")
+    answer, plain = trained.place.run(*asked, "--explain").json, trained.place.run(*asked).json
+    assert [item["id"] for item in answer["history"]] == ["sku-0002", "sku-0003", "sku-0005"]
+    assert sum(item["attention"] for item in answer["history"]) == pytest.approx(1, abs=1e-5)
+    assert [item["id"] for item in answer["items"]] == [item["id"] for item in plain["items"]]
+    without = trained.place.run("recommend", trained.model, "sku-0002", "sku-0005", "-k", 99, "--json").json
+    scores = {item["id"]: item["score"] for item in without["items"]}
+    for item in answer["items"]:
+        assert item["leave_one_out"][1] == pytest.approx(item["score"] - scores[item["id"]], abs=1e-4)
 
 
 def test_an_earlier_run_is_repeated_by_its_id(trained) -> None:
