@@ -38,7 +38,7 @@ TINY = {
     "model.width": 20,
     "model.blocks": 1,
     "model.heads": 2,
-    "model.kernel": 3,
+    "model.span": 3,
     "model.channels": 5,
     "seconds": 13,
     "optimizer.warmup": 5,
