@@ -94,5 +94,5 @@ def _likeliest(heard: _Heard, tokens: _Tokens) -> npt.NDArray[np.int64] | None:
     path = np.empty(frames, np.int64)
     for frame in range(frames - 1, -1, -1):
         path[frame] = state
-        state -= back[frame, state]
+        state -= int(back[frame, state])
     return path

@@ -37,6 +37,12 @@ def test_by_hand(alignment: str, text: str, frames: list[tuple[str, int, int]]) 
     assert word_frames(spoken(alignment), text, VOCABULARY) == frames
 
 
+def test_a_long_text() -> None:
+    alignment = "-AB- " * 67  # 200 characters; more states than a small integer counts
+    words = word_frames(spoken(alignment), "AB " * 66 + "AB", VOCABULARY)
+    assert words == [("AB", 5 * number + 1, 5 * number + 3) for number in range(67)]
+
+
 def test_ties_move_on_as_early_as_they_can() -> None:
     even = np.log(np.full((7, 5), 0.2))
     assert word_frames(even, "A", VOCABULARY) == [("A", 0, 1)]
