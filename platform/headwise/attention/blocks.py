@@ -93,7 +93,7 @@ def most_of(time: int, bound: int, flag: Bool[Tensor, "batch time"]) -> int:
     A graph takes `bound` in its place, or all `time` places where there are fewer: it must hold for rows of one sequence.
     """
     if torch.compiler.is_exporting():
-        return known(int(torch.sym_min(time, bound)), flag)
+        return known(torch.sym_min(time, bound), flag)  # type: ignore[arg-type]  # an int to come
     return max(1, int(flag.sum(1).max()))
 
 
@@ -104,6 +104,6 @@ def known(size: int, like: Tensor) -> int:
     """
     if not torch.compiler.is_exporting():
         return size
-    free = int(torch.full((), size, device=like.device).item())
+    free: int = torch.full((), size, device=like.device).item()  # type: ignore[assignment]  # an int to come
     torch._check(free >= 1)
     return free
