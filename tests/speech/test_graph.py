@@ -76,7 +76,7 @@ def test_padding_and_batch_mates_change_nothing(session: onnxruntime.InferenceSe
 @pytest.fixture(scope="module")
 def explaining() -> ExplanationGraph:
     torch.manual_seed(3)
-    return ExplanationGraph(recogniser(13, width=22, blocks=2, heads=1, span=5, channels=3, mels=19))
+    return ExplanationGraph(recogniser(13, width=22, blocks=1, heads=1, span=5, channels=3, mels=19))
 
 
 @pytest.fixture(scope="module")

@@ -144,6 +144,6 @@ def _draw_attention(launched: Launched, model: Recogniser, data: Utterances, dec
 
 def _telling(data: Utterances) -> int:
     """The validation utterance of the most letters that a figure is wide enough for, the shortest where there is none."""
-    some = sorted(data.subset("valid").tolist(), key=lambda index: float(data.durations[index]))
+    some: list[int] = sorted(data.subset("valid").tolist(), key=lambda index: float(data.durations[index]))
     fitting = [index for index in some if data.durations[index] <= DRAWN]
     return max(fitting or some[:1], key=lambda index: len("".join(data.texts[index].split())))
