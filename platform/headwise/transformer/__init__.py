@@ -17,7 +17,7 @@ from headwise.transformer.encoder import Encoder
 from headwise.transformer.explain import rollout
 from headwise.transformer.feedforward import FeedForward, SwiGLU
 from headwise.transformer.generation import Hypotheses, Step, beam_search, greedy
-from headwise.transformer.transformer import Transformer, Written, encoder_decoder
+from headwise.transformer.transformer import Transformer, Writer, Written, encoder_decoder
 
 __all__ = [
     "Block",
@@ -34,6 +34,7 @@ __all__ = [
     "Step",
     "SwiGLU",
     "Transformer",
+    "Writer",
     "Written",
     "beam_search",
     "encoder_decoder",

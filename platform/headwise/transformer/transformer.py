@@ -1,4 +1,4 @@
-"""The Transformer: from a sequence of tokens to another one."""
+"""The Transformer: from one sequence of tokens to another."""
 
 import math
 from typing import NamedTuple
@@ -26,35 +26,87 @@ class Written(NamedTuple):
     states: list[DecoderState]
 
 
-class Transformer(nn.Module):
-    """Encoder and decoder over one vocabulary (Vaswani et al. 2017), with pre-norm blocks where the paper norms afterwards.
+class Writer(nn.Module):
+    """A decoder over a vocabulary: it writes tokens while it looks at a source, be that text, the patches of a picture or frames.
 
-    One table embeds the source, embeds the target and scores the next token (section 3.4).
+    One table embeds the tokens and scores the next one (Vaswani et al. 2017, section 3.4).
 
     Args:
-        vocab: how many tokens source and target are written with.
+        vocab: how many tokens there are.
         width: of their vectors.
-        encoder: reads the source.
-        decoder: writes the target.
+        decoder: of that width.
         positions: added to the embedded tokens: `SinusoidalPositions` or `LearnedPositions`.
         dropout: on the embedded tokens.
     """
 
-    def __init__(
-        self,
-        vocab: int,
-        width: int,
-        encoder: Encoder,
-        decoder: Decoder,
-        *,
-        positions: nn.Module,
-        dropout: float = 0.0,
-    ) -> None:
+    def __init__(self, vocab: int, width: int, decoder: Decoder, *, positions: nn.Module, dropout: float = 0.0) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocab, width)
-        self.positions, self.dropout = positions, nn.Dropout(dropout)
-        self.encoder, self.decoder = encoder, decoder
+        self.positions, self.dropout, self.decoder = positions, nn.Dropout(dropout), decoder
         nn.init.normal_(self.embedding.weight, std=width**-0.5)
+
+    def embed(self, tokens: Int[Tensor, "batch time"], at: Coordinates) -> Float[Tensor, "batch time width"]:
+        """Each token's vector times sqrt(width), and its position."""
+        vectors = self.embedding(tokens) * math.sqrt(self.embedding.embedding_dim) + self.positions(at.position)
+        embedded: Tensor = self.dropout(vectors)
+        return embedded
+
+    def forward(
+        self,
+        tokens: Int[Tensor, "batch time"],
+        at: Coordinates,
+        source: Float[Tensor, "batch keys width"],
+        of: Coordinates,
+    ) -> Float[Tensor, "batch time vocab"]:
+        """The logits of the token that comes next, at every place.
+
+        Args:
+            tokens: with a sign for the beginning before the first, in rows that may hold several packed sequences.
+            at: where each of them stands; it sees those before it, and the source of its own segment.
+            source: as an encoder leaves it.
+            of: where each vector of the source stands.
+        """
+        return self._logits(self.decoder(self.embed(tokens, at), *_views(at, source, of)))
+
+    def remember(self, source: Float[Tensor, "batch keys width"], of: Coordinates, longest: int) -> Written:
+        """The source known and nothing written yet, with room for `longest` tokens; `step` goes on from here."""
+        return Written(of.position.new_zeros(source.shape[0]), self.decoder.remember(source, of, longest))
+
+    def step(self, tokens: Int[Tensor, " batch"], written: Written) -> tuple[Float[Tensor, "batch vocab"], Written]:
+        """One more token a row: the log-probabilities of the one after it, and what is written with it.
+
+        This is what `greedy` and `beam_search` call.
+        """
+        position = written.length[:, None]
+        at = Coordinates(position, position.new_ones(position.shape), position.new_zeros(position.shape))
+        hidden, states = self.decoder.step(self.embed(tokens[:, None], at), at, causal, written.states)
+        return self._logits(hidden).squeeze(1).log_softmax(-1), Written(written.length + 1, states)
+
+    def attention_weights(
+        self,
+        tokens: Int[Tensor, "batch time"],
+        at: Coordinates,
+        source: Float[Tensor, "batch keys width"],
+        of: Coordinates,
+    ) -> list[DecoderWeights]:
+        """Per block: how much each place takes of the others and of the source."""
+        return self.decoder.weights(self.embed(tokens, at), *_views(at, source, of))
+
+    def _logits(self, hidden: Tensor) -> Tensor:
+        return F.linear(hidden, self.embedding.weight)
+
+
+class Transformer(nn.Module):
+    """Encoder and decoder over one vocabulary (Vaswani et al. 2017), with pre-norm blocks where the paper norms afterwards.
+
+    Args:
+        encoder: reads the source.
+        writer: writes the target; its table embeds the source too.
+    """
+
+    def __init__(self, encoder: Encoder, writer: Writer) -> None:
+        super().__init__()
+        self.encoder, self.writer = encoder, writer
 
     def forward(
         self,
@@ -71,27 +123,21 @@ class Transformer(nn.Module):
             target: tokens, with a sign for the beginning before the first.
             at: where each of them stands; it sees the source of its own segment.
         """
-        hidden: Tensor = self.decoder(self._embed(target, at), *self._views(of, at, self.encode(source, of)))
-        return self._logits(hidden)
+        logits: Tensor = self.writer(target, at, self.encode(source, of), of)
+        return logits
 
     def encode(self, source: Int[Tensor, "batch keys"], of: Coordinates) -> Float[Tensor, "batch keys width"]:
-        """The source as the decoder looks at it."""
-        read: Tensor = self.encoder(self._embed(source, of), View(of, same_segment))
-        return read
+        """The source as the writer looks at it."""
+        encoded: Tensor = self.encoder(self.writer.embed(source, of), View(of, same_segment))
+        return encoded
 
     def read(self, source: Int[Tensor, "batch keys"], of: Coordinates, longest: int) -> Written:
-        """The source remembered and nothing written yet, with room for `longest` tokens; `step` goes on from here."""
-        return Written(of.position.new_zeros(len(source)), self.decoder.remember(self.encode(source, of), of, longest))
+        """The source read and nothing written yet, with room for `longest` tokens; `step` goes on from here."""
+        return self.writer.remember(self.encode(source, of), of, longest)
 
     def step(self, tokens: Int[Tensor, " batch"], written: Written) -> tuple[Float[Tensor, "batch vocab"], Written]:
-        """One more token a row: the log-probabilities of the one after it, and what is written with it.
-
-        This is what `greedy` and `beam_search` call.
-        """
-        position = written.length[:, None]
-        at = Coordinates(position, position.new_ones(position.shape), position.new_zeros(position.shape))
-        hidden, states = self.decoder.step(self._embed(tokens[:, None], at), at, causal, written.states)
-        return self._logits(hidden).squeeze(1).log_softmax(-1), Written(written.length + 1, states)
+        """One more token a row: the log-probabilities of the one after it, and what is written with it."""
+        return self.writer.step(tokens, written)
 
     def attention_weights(
         self,
@@ -101,18 +147,7 @@ class Transformer(nn.Module):
         at: Coordinates,
     ) -> list[DecoderWeights]:
         """Per decoder block: how much each place of the target takes of the target and of the source."""
-        return self.decoder.weights(self._embed(target, at), *self._views(of, at, self.encode(source, of)))
-
-    def _views(self, of: Coordinates, at: Coordinates, source: Tensor) -> tuple[View, Tensor, View]:
-        return View(at, causal & same_segment), source, View(at, same_segment, of)
-
-    def _embed(self, tokens: Tensor, at: Coordinates) -> Tensor:
-        vectors = self.embedding(tokens) * math.sqrt(self.embedding.embedding_dim) + self.positions(at.position)
-        embedded: Tensor = self.dropout(vectors)
-        return embedded
-
-    def _logits(self, hidden: Tensor) -> Tensor:
-        return F.linear(hidden, self.embedding.weight)
+        return self.writer.attention_weights(target, at, self.encode(source, of), of)
 
 
 def encoder_decoder(
@@ -145,11 +180,15 @@ def encoder_decoder(
 
     encoder = [Block(width, attention(), feed_forward(), dropout=dropout) for _ in range(blocks)]
     decoder = [DecoderBlock(width, attention(), attention(), feed_forward(), dropout=dropout) for _ in range(blocks)]
-    return Transformer(
+    writer = Writer(
         vocab,
         width,
-        Encoder(encoder, width),
         Decoder(decoder, width),
         positions=SinusoidalPositions(width) if positions is None else positions,
         dropout=dropout,
     )
+    return Transformer(Encoder(encoder, width), writer)
+
+
+def _views(at: Coordinates, source: Tensor, of: Coordinates) -> tuple[View, Tensor, View]:
+    return View(at, causal & same_segment), source, View(at, same_segment, of)

@@ -14,7 +14,16 @@ from headwise.attention import (
     rows,
     same_segment,
 )
-from headwise.transformer import Decoder, DecoderState, Encoder, Transformer, Written, beam_search, encoder_decoder
+from headwise.transformer import (
+    Decoder,
+    DecoderState,
+    Encoder,
+    Transformer,
+    Writer,
+    Written,
+    beam_search,
+    encoder_decoder,
+)
 
 VOCAB, WIDTH, KEYS, TIME = 23, 26, 7, 11
 SOURCES, LENGTHS = torch.tensor([3, 7, 1]), torch.tensor([11, 1, 5])
@@ -43,10 +52,10 @@ def close(answer, expected):
 
 
 def test_what_is_embedded_and_scored_by_hand():
-    model = Transformer(2, 2, Encoder([], 2), Decoder([], 2), positions=LearnedPositions(3, 2))
+    model = Transformer(Encoder([], 2), Writer(2, 2, Decoder([], 2), positions=LearnedPositions(3, 2)))
     with torch.no_grad():
-        model.embedding.weight.copy_(torch.tensor([[3.0, 0], [0, 5]]))
-        model.positions.table.weight.copy_(torch.tensor([[0.0, 0], [0, 90], [0, 0]]))
+        model.writer.embedding.weight.copy_(torch.tensor([[3.0, 0], [0, 5]]))
+        model.writer.positions.table.weight.copy_(torch.tensor([[0.0, 0], [0, 90], [0, 0]]))
     target, at = torch.tensor([[0, 0, 1]]), rows(torch.tensor([3]), 3)
     # 3 sqrt(2) and 0 are normed to 1 and -1, which score 3 with token 0 and -5 with token 1
     expected = torch.tensor([[[3.0, -5], [-3, 5], [-3, 5]]])
@@ -55,9 +64,11 @@ def test_what_is_embedded_and_scored_by_hand():
 
 def test_it_is_its_parts(model):
     source, target, view = sentences(OF), sentences(AT), View(AT, causal & same_segment)
-    table, root = model.embedding.weight, math.sqrt(WIDTH)
-    read = model.encoder(root * table[source] + model.positions(OF.position), View(OF, same_segment))
-    hidden = model.decoder(root * table[target] + model.positions(AT.position), view, read, View(AT, same_segment, OF))
+    table, root = model.writer.embedding.weight, math.sqrt(WIDTH)
+    read = model.encoder(root * table[source] + model.writer.positions(OF.position), View(OF, same_segment))
+    hidden = model.writer.decoder(
+        root * table[target] + model.writer.positions(AT.position), view, read, View(AT, same_segment, OF)
+    )
     close(model(source, OF, target, AT), hidden @ table.T)
 
 
