@@ -147,5 +147,5 @@ def _download(run: str) -> Mapping[str, Tensor]:
 def _differences(start: Start, settings: Mapping[str, Any]) -> Iterator[str]:
     # Shapes do not tell of heads or rotary positions: weights that fit may yet mean something else.
     for name, value in settings.items():
-        if name in start.settings and start.settings[name] != value:
+        if name != "dropout" and name in start.settings and start.settings[name] != value:
             yield f"differs  model.{name} is {value}, in the earlier run {start.settings[name]}"
