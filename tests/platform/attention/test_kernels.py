@@ -1,9 +1,26 @@
 import math
+import re
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from headwise.attention import Softmax, View, rows, same_segment
+from headwise.attention import (
+    Additive,
+    Attention,
+    Hierarchical,
+    Linear,
+    Softmax,
+    View,
+    Window,
+    causal,
+    chunk,
+    every,
+    rows,
+    same_segment,
+    window,
+)
 
 HEAD_WIDTH, VALUE_WIDTH = 5, 7
 
@@ -103,3 +120,38 @@ def test_weights_are_the_answer_to_the_identity(case, mask, padded, pairs):
     assert weights.min() >= 0
     shared = query.shape[1] // key.shape[1]
     torch.testing.assert_close(kernel(query, key, value, view), weights @ value.repeat_interleave(shared, 1))
+
+
+@pytest.mark.parametrize("kernel", [Linear(), Hierarchical(10, 3)], ids=["linear", "hierarchical"])
+@pytest.mark.parametrize("mask", [chunk(3, left=5), causal & window(4), causal | same_segment], ids=repr)
+def test_a_kernel_that_cannot_follow_a_mask_says_so(kernel, mask):
+    with pytest.raises(ValueError, match=f"cannot follow the mask {re.escape(repr(mask))}.*Window and Softmax can"):
+        Attention(20, 2, kernel=kernel).check(mask)
+    at = rows(torch.tensor([5]), 5)
+    with pytest.raises(ValueError, match="cannot follow the mask"):
+        kernel(*torch.randn(3, 1, 2, 5, 10), View(at, mask))
+
+
+@pytest.mark.parametrize("pattern", [causal, same_segment, every(3) & causal, window(3) | causal], ids=repr)
+def test_a_window_needs_bounds(pattern):
+    with pytest.raises(ValueError, match=r"a window needs bounds, add `& window\(back, ahead\)`"):
+        Window(pattern)
+
+
+def test_sparse_kernels_make_nothing_of_length_by_length(case):
+    if case.kernel(1).__class__ in (Softmax, Additive):
+        pytest.skip("sees every pair")
+    sizes, time = [], 601
+    inputs = tensors((2, 1), time, batch=1)
+
+    class Sizes(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            answer = function(*args, **(kwargs or {}))
+            sizes.extend(t.numel() for t in tree_leaves(answer) if isinstance(t, torch.Tensor))
+            return answer
+
+    with Sizes():
+        case.kernel(HEAD_WIDTH).double()(
+            *inputs, View(rows(torch.tensor([time]), time), case.strictest)
+        ).sum().backward()
+    assert max(sizes) < time * time

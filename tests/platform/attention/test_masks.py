@@ -7,12 +7,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headwise.attention import Coordinates, Mask, View, causal, chunk, rows, same_segment
+from headwise.attention import Coordinates, Mask, View, causal, chunk, every, leading, rows, same_segment, window
 
 RULES = st.one_of(
     st.just(causal),
     st.just(same_segment),
     st.builds(chunk, st.integers(1, 7), st.integers(0, 11)),
+    st.builds(window, st.integers(0, 11), st.integers(0, 5)),
+    st.builds(every, st.integers(1, 5)),
+    st.builds(leading, st.integers(1, 3)),
 )
 COMPOSED = st.recursive(
     RULES, lambda rules: st.builds(lambda join, a, b: join(a, b), st.sampled_from([and_, or_]), rules, rules)
@@ -39,6 +42,26 @@ def test_chunk_by_hand():
     assert seen(chunk(3, left=0), 5) == ["xxx..", "xxx..", "xxx..", "...xx", "...xx"]
 
 
+def test_window_by_hand():
+    assert seen(window(1), 4) == ["x...", "xx..", ".xx.", "..xx"]
+    assert seen(window(0, ahead=2), 4) == ["xxx.", ".xxx", "..xx", "...x"]
+    assert seen(window(3) & every(2), 6) == ["x.....", ".x....", "x.x...", ".x.x..", "..x.x.", "...x.x"]
+
+
+def test_leading_tokens_see_all_and_are_seen_by_all():
+    assert seen(window(1) | leading(1), 5) == ["xxxxx", "xx...", "xxx..", "x.xx.", "x..xx"]
+    assert seen(causal & (window(1) | leading(1)), 5) == ["x....", "xx...", "xxx..", "x.xx.", "x..xx"]
+
+
+def test_the_same_rule_twice_is_one_rule():
+    both = causal & same_segment
+    assert both & same_segment is both
+    assert causal & causal is causal
+    assert set((both & window(3)).terms) > {causal, same_segment}
+    either = causal | same_segment
+    assert either.terms == (either,)
+
+
 def test_same_segment_by_hand():
     nothing = torch.zeros(1, 5, dtype=torch.long)
     at = Coordinates(nothing, torch.tensor([[1, 1, 2, 0, 0]]), nothing)
@@ -48,8 +71,9 @@ def test_same_segment_by_hand():
 
 @given(COMPOSED, PLACES, PLACES)
 def test_no_rule_reaches_further_than_it_says(mask, query, key):
-    if mask.sees(place(*query), place(*key)):
+    if mask.sees(place(*query), place(*key)) and min(query[0], key[0]) >= mask.leading:
         assert -mask.ahead <= query[0] - key[0] <= mask.back
+        assert (query[0] - key[0]) % max(1, mask.stride) == 0
 
 
 @given(st.integers(1, 7), st.integers(0, 11))
