@@ -51,6 +51,10 @@ class Writer(nn.Module):
         embedded: Tensor = self.dropout(vectors)
         return embedded
 
+    def logits(self, hidden: Float[Tensor, "batch time width"]) -> Float[Tensor, "batch time vocab"]:
+        """The score of every token, from what the decoder answers."""
+        return F.linear(hidden, self.embedding.weight)
+
     def forward(
         self,
         tokens: Int[Tensor, "batch time"],
@@ -66,7 +70,7 @@ class Writer(nn.Module):
             source: as an encoder leaves it.
             of: where each vector of the source stands.
         """
-        return self._logits(self.decoder(self.embed(tokens, at), *_views(at, source, of)))
+        return self.logits(self.decoder(self.embed(tokens, at), *_views(at, source, of)))
 
     def remember(self, source: Float[Tensor, "batch keys width"], of: Coordinates, longest: int) -> Written:
         """The source known and nothing written yet, with room for `longest` tokens; `step` goes on from here."""
@@ -80,7 +84,7 @@ class Writer(nn.Module):
         position = written.length[:, None]
         at = Coordinates(position, position.new_ones(position.shape), position.new_zeros(position.shape))
         hidden, states = self.decoder.step(self.embed(tokens[:, None], at), at, causal, written.states)
-        return self._logits(hidden).squeeze(1).log_softmax(-1), Written(written.length + 1, states)
+        return self.logits(hidden).squeeze(1).log_softmax(-1), Written(written.length + 1, states)
 
     def attention_weights(
         self,
@@ -91,9 +95,6 @@ class Writer(nn.Module):
     ) -> list[DecoderWeights]:
         """Per block: how much each place takes of the others and of the source."""
         return self.decoder.weights(self.embed(tokens, at), *_views(at, source, of))
-
-    def _logits(self, hidden: Tensor) -> Tensor:
-        return F.linear(hidden, self.embedding.weight)
 
 
 class Transformer(nn.Module):
