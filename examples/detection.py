@@ -22,7 +22,7 @@ from headwise.transformer import Block, Decoder, DecoderBlock, Encoder, FeedForw
 
 WIDTH, PIXELS, GRID = 64, 48, 6  # the backbone leaves a grid of GRID x GRID cells
 QUERIES, MOST = 6, 3  # answers, and things in a picture at most
-SHAPES = ["circle", "square", "triangle"]
+SHAPES = ["ring", "square", "cross"]
 NOTHING = len(SHAPES)
 PAINTS = [(0.85, 0.3, 0.3), (0.3, 0.65, 0.4), (0.35, 0.45, 0.85), (0.95, 0.8, 0.3)]
 
@@ -33,13 +33,13 @@ def scene(draw: np.random.Generator) -> tuple[np.ndarray, Tensor, Tensor]:
     shapes, boxes = torch.full((MOST,), NOTHING), torch.zeros(MOST, 4)
     taken = np.zeros((PIXELS, PIXELS), bool)
     for number in range(draw.integers(1, MOST + 1)):
-        shape, half = int(draw.integers(len(SHAPES))), draw.uniform(5, 10)
+        shape, half = int(draw.integers(len(SHAPES))), draw.uniform(6, 10)
         x, y = draw.uniform(half, PIXELS - half, 2)
         right, down = np.arange(PIXELS) + 0.5 - x, np.arange(PIXELS)[:, None] + 0.5 - y
         inside = [
-            right**2 + down**2 < half**2,
+            (0.25 * half**2 < right**2 + down**2) & (right**2 + down**2 < half**2),
             np.maximum(abs(right), abs(down)) < half,
-            (abs(down) < half) & (2 * abs(right) < down + half),
+            (np.maximum(abs(right), abs(down)) < half) & (np.minimum(abs(right), abs(down)) < half / 3),
         ][shape]
         if not (inside & taken).any():  # things do not cover one another
             taken |= inside
@@ -75,6 +75,7 @@ class Detector(nn.Module):
             nn.ReLU(),
             nn.Conv2d(32, WIDTH, 4, stride=2, padding=1),
         )
+        self.norm = nn.LayerNorm(WIDTH)  # or the places would drown what there is to see
         self.sines = SinusoidalPositions(WIDTH // 2, base=100)  # half of the width tells the row, half the column
         self.encoder = Encoder([Block(WIDTH, attention(), feed_forward()) for _ in range(2)], WIDTH)
         self.queries = nn.Parameter(torch.randn(QUERIES, WIDTH))
@@ -98,7 +99,7 @@ class Detector(nn.Module):
     def _both(self, images: Tensor) -> tuple[Tensor, View, Tensor, View]:
         of, at = (rows(torch.full((len(images),), count), count) for count in (GRID**2, QUERIES))
         places = torch.cat([self.sines(of.position // GRID), self.sines(of.position % GRID)], -1)
-        cells = self.backbone(images).flatten(2).transpose(1, 2)
+        cells = self.norm(self.backbone(images).flatten(2).transpose(1, 2))
         seen = self.encoder(cells + places, View(of, same_segment))
         return self.queries.expand(len(images), -1, -1), View(at, same_segment), seen, View(at, same_segment, of)
 
@@ -129,7 +130,7 @@ def loss_of(logits: Tensor, boxes: Tensor, shapes: Tensor, truth: Tensor) -> Ten
 def train(model: Detector, steps: int) -> None:
     """Teach the model to find things."""
     optimizer = torch.optim.AdamW(model.parameters())
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=2e-3, total_steps=steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=2e-3, total_steps=steps, pct_start=0.1)
     draw = np.random.default_rng(0)
     for step in range(1, steps + 1):
         images, shapes, truth = batch([scene(draw) for _ in range(32)])
@@ -168,7 +169,7 @@ def picture(images: Tensor, shapes: Tensor, boxes: Tensor, looked: Tensor) -> Fi
             frame = Rectangle((left, top), right - left, bottom - top, fill=False, linewidth=2.5, color=paint[query])
             above.add_patch(frame)
             name = SHAPES[shapes[column, query]]
-            above.text(left, top - 1, name, color=paint[query], fontsize=11, weight="bold", clip_on=True)
+            above.text(left, max(top - 1, 3), name, color=paint[query], fontsize=11, weight="bold", clip_on=True)
             weight = looked[column, query].reshape(GRID, GRID, 1).numpy()
             light -= (1 - paint[query]) * weight / weight.max()
         below.imshow(light.clip(0, 1), extent=(0, PIXELS, PIXELS, 0), interpolation="bicubic")
@@ -183,7 +184,7 @@ def picture(images: Tensor, shapes: Tensor, boxes: Tensor, looked: Tensor) -> Fi
 def main() -> None:
     """Train, measure on new pictures how many things are found, list those of two pictures and draw five."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=1000, help="of training")
+    parser.add_argument("--steps", type=int, default=900, help="of training")
     parser.add_argument("--out", type=Path, default=Path("detection.png"), help="the picture")
     options = parser.parse_args()
     torch.set_num_threads(1)  # for tensors this small, more threads only wait for each other
