@@ -13,7 +13,9 @@ import pytest
 import torch
 from torch import Tensor
 
+import headwise_pipelines.launch as launch
 import headwise_pipelines.start as start
+from headwise.errors import HeadwiseError
 from headwise.model_folder import read_card
 from headwise.tracking.earlier import weights_of
 from headwise.training.checkpoints import load
@@ -51,6 +53,10 @@ def kept(folder: Path, name: str = "best.ckpt") -> Mapping[str, Tensor]:
 
 def moved(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> set[str]:
     return {name for name in one if one[name].shape != other[name].shape or not torch.equal(one[name], other[name])}
+
+
+def stop(*_: Any, **__: Any) -> None:
+    raise HeadwiseError("stopped here")
 
 
 def run_folder(place: Any, said: Any) -> Path:
@@ -129,7 +135,9 @@ def test_a_frozen_run_killed_at_any_point_is_one_run_and_ends_with_the_same_bits
 
 
 @pytest.mark.slow
-def test_without_freeze_it_is_another_run_and_everything_moves(trained, market, place, monkeypatch) -> None:
+def test_without_freeze_everything_moves_and_a_stopped_run_is_not_begun_again(
+    trained, market, place, monkeypatch
+) -> None:
     step = RecommenderTask.training_step
 
     def interrupted(task: RecommenderTask, batch: Any, number: int) -> Any:
@@ -145,13 +153,17 @@ def test_without_freeze_it_is_another_run_and_everything_moves(trained, market, 
         patch.setattr(start, "initialise", None)  # it has trained: its weights are its own
         said = place.run(*line)
     assert said.code == 0, said.err
-    names = {
-        json.loads(place.run(*line, *more, "--fit.epochs=1").out.splitlines()[-1])["folder"]
-        for more in ([], ["--freeze"])
-    }
-    assert len({*names, said.json["folder"]}) == 3
     before, after = kept(trained.model.parent), kept(run_folder(place, said))
     assert moved(after, before) == set(after)
+
+
+def test_another_start_is_another_run(trained, market, place, monkeypatch) -> None:
+    """An unfinished run is continued by its own command alone."""
+    monkeypatch.setattr(launch, "open_run", stop)
+    starts = ([], ["--init-from", trained.model.parent], ["--init-from", trained.model.parent, "--freeze"])
+    for more in (*starts, *starts):
+        assert place.run(*command(trained, market, *more)).code == 1
+    assert len(list((place.folder / ".headwise/runs").iterdir())) == len(starts)
 
 
 @pytest.mark.parametrize("named", ["{run}", "runs:/{run}", "models:/recommender@champion", "models:/recommender/1"])
