@@ -116,11 +116,11 @@ def train(model: Reader, steps: int) -> None:
 
 def picture(sentences: list[list[str]], words: Tensor, weights: Tensor, title: str) -> Figure:
     """The review: a sentence the bluer the more it counts, a word the redder the more it counts in its sentence."""
-    figure = Figure(figsize=(11, 0.45 * len(sentences) + 0.7), layout="constrained")
+    figure = Figure(figsize=(9.5, 0.45 * len(sentences) + 0.7), layout="constrained")
     axes = figure.subplots()
     axes.axis("off")
     axes.set_title(title, loc="left", fontsize=13)
-    axes.set_xlim(-6, 76)
+    axes.set_xlim(-6, 60)
     axes.set_ylim(len(sentences) - 0.4, -0.6)
 
     def write(column: float, row: int, text: str, share: float, dark: tuple[float, float, float]) -> None:
@@ -140,7 +140,7 @@ def picture(sentences: list[list[str]], words: Tensor, weights: Tensor, title: s
 def main() -> None:
     """Train, measure on new reviews what is right and where the model looked, show two of them and draw a long one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=300, help="of training")
+    parser.add_argument("--steps", type=int, default=200, help="of training")
     parser.add_argument("--out", type=Path, default=Path("document_classification.png"), help="the picture")
     options = parser.parse_args()
     torch.set_num_threads(1)  # for tensors this small, more threads only wait for each other

@@ -160,7 +160,7 @@ def picture(model: Summariser, told: Text, summary: list[str]) -> Figure:
     figure = Figure(figsize=(8.5, 0.6 * len(told.sentences) + 2), layout="constrained")
     axes = figure.subplots()
     axes.axis("off")
-    axes.set_xlim(-1, 50)
+    axes.set_xlim(-1, 46)
     axes.set_ylim(len(told.sentences) - 0.5, -3.2)
 
     def write(line: list[str], row: float, shares: list[float], size: float) -> list[tuple[float, float]]:
@@ -194,7 +194,7 @@ def picture(model: Summariser, told: Text, summary: list[str]) -> Figure:
 def main() -> None:
     """Train, measure on new texts what is right and which names were copied right, show two and draw the last one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=500, help="of training")
+    parser.add_argument("--steps", type=int, default=300, help="of training")
     parser.add_argument("--out", type=Path, default=Path("summarisation.png"), help="the picture")
     options = parser.parse_args()
     torch.set_num_threads(1)  # for tensors this small, more threads only wait for each other

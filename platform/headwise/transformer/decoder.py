@@ -56,6 +56,15 @@ class DecoderBlock(nn.Module):
         self.across = Residual(_Recall(across), width, dropout=dropout)
         self.feed_forward = Residual(feed_forward, width, dropout=dropout)
 
+    def check(self, mask: Mask, across: Mask = same_segment) -> None:
+        """Whether its attentions can follow the masks among the tokens and to the source.
+
+        Raises:
+            ValueError: one of them cannot; the message says what would do.
+        """
+        self._own.check(mask)
+        self._source.check(across)
+
     def forward(
         self,
         tokens: Float[Tensor, "batch time width"],
@@ -117,6 +126,15 @@ class Decoder(nn.Module):
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
         self.norm = nn.LayerNorm(width)
+
+    def check(self, mask: Mask, across: Mask = same_segment) -> None:
+        """Whether every block can follow the masks among the tokens and to the source; models ask when they are built.
+
+        Raises:
+            ValueError: the kernel of one cannot; the message says what would do.
+        """
+        for block in self.blocks:
+            block.check(mask, across)  # type: ignore[operator]
 
     def forward(
         self,

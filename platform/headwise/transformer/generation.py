@@ -39,17 +39,15 @@ def greedy(step: Step[_State], state: _State, begin: Int[Tensor, " batch"], *, e
         end: the token that ends a sequence.
         longest: how many tokens to write at most, the end included.
     """
-    tokens, score = begin, torch.zeros(len(begin), device=begin.device)
-    written: list[Tensor] = []
-    done = torch.zeros_like(begin, dtype=torch.bool)
-    while len(written) < longest and not done.all():
+    tokens, written = begin, begin.new_empty(len(begin), 0)
+    score, done = torch.zeros(len(begin), device=begin.device), torch.zeros_like(begin, dtype=torch.bool)
+    while written.shape[1] < longest and not done.all():
         log_probs, state = step(tokens, state)
         likeliest, tokens = log_probs.max(-1)
-        tokens = tokens.masked_fill(done, end)
-        score = score.to(log_probs.dtype) + likeliest.masked_fill(done, 0)
-        done = done | (tokens == end)
-        written.append(tokens)
-    return _hypotheses(torch.stack(written, 1)[:, None], score[:, None], end)
+        score, tokens = score + likeliest.masked_fill(done, 0), tokens.masked_fill(done, end)
+        done = tokens == end
+        written = torch.cat([written, tokens[:, None]], 1)
+    return _hypotheses(written[:, None], score[:, None], end)
 
 
 @torch.no_grad()

@@ -37,6 +37,9 @@ class Writer(nn.Module):
         decoder: of that width.
         positions: added to the embedded tokens: `SinusoidalPositions` or `LearnedPositions`.
         dropout: on the embedded tokens.
+
+    Raises:
+        ValueError: the decoder cannot write from left to right.
     """
 
     def __init__(self, vocab: int, width: int, decoder: Decoder, *, positions: nn.Module, dropout: float = 0.0) -> None:
@@ -44,6 +47,7 @@ class Writer(nn.Module):
         self.embedding = nn.Embedding(vocab, width)
         self.positions, self.dropout, self.decoder = positions, nn.Dropout(dropout), decoder
         nn.init.normal_(self.embedding.weight, std=width**-0.5)
+        decoder.check(causal & same_segment)
 
     def embed(self, tokens: Int[Tensor, "batch time"], at: Coordinates) -> Float[Tensor, "batch time width"]:
         """Each token's vector times sqrt(width), and its position."""

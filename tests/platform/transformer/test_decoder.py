@@ -209,6 +209,15 @@ def test_wants_a_state_for_every_block(decoder, at, of):
         decoder.step(tokens_at(at), at, causal, decoder.remember(tokens_at(of), of, 5)[:1])
 
 
+def test_says_when_built_what_it_cannot_follow():
+    for kernels in ((Linear(), Softmax()), (Softmax(), Linear())):
+        own, across = (Attention(WIDTH, HEADS, kernel=kernel) for kernel in kernels)
+        decoder = Decoder([DecoderBlock(WIDTH, own, across, FeedForward(WIDTH, 17, nn.GELU()))], WIDTH)
+        decoder.check(causal & same_segment)
+        with pytest.raises(ValueError, match="Linear cannot follow the mask chunk"):
+            decoder.check(chunk(3, left=2), chunk(3, left=2))
+
+
 class Graph(nn.Module):
     """All at once, and a step with the source's keys and values as plain tensors."""
 
