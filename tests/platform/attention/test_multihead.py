@@ -95,6 +95,14 @@ def test_step_by_step_equals_all_at_once(case, mask, attention, padded, slots):
         close(stepwise(module, tokens, padded, mask, size, slots)[real], expected)
 
 
+@pytest.mark.parametrize("size", [1, 3, 4])
+def test_steps_keep_the_sequences_of_a_row_apart(case, attention, packed, size):
+    module, real = attention(case, WIDE), packed.segment > 0
+    tokens = tokens_for(module, packed)
+    expected = module(tokens, View(packed, causal & same_segment))
+    close(stepwise(module, tokens, packed, causal, size, 17)[real], expected[real])
+
+
 def test_a_ring_cache_needs_what_the_mask_sees_and_no_more(padded):
     module, mask = Attention(26, 1, rotary=Rotary(26)).double(), chunk(3, left=5)
     tokens, real = tokens_for(module, padded), padded.segment > 0
