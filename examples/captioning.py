@@ -140,7 +140,7 @@ def picture(model: Captioner, image: np.ndarray, images: Tensor, words: list[str
 def main() -> None:
     """Train, measure on new pictures, caption two of them and draw where the words of the last one came from."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=600, help="of training")
+    parser.add_argument("--steps", type=int, default=800, help="of training")
     parser.add_argument("--out", type=Path, default=Path("captioning.png"), help="the picture")
     options = parser.parse_args()
     torch.set_num_threads(1)  # for tensors this small, more threads only wait for each other

@@ -114,7 +114,7 @@ def overlap(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def loss_of(logits: Tensor, boxes: Tensor, shapes: Tensor, truth: Tensor) -> Tensor:
-    """The loss of a batch once answers and things are matched at the least cost; weights as in the paper."""
+    """The loss of a batch once answers and things are matched at the least cost; the boxes' weights are the paper's."""
     real = shapes != NOTHING
     apart = (boxes[:, :, None] - truth[:, None]).abs().sum(-1)
     by_box = 5 * apart + 2 * (1 - overlap(boxes[:, :, None], truth[:, None])[1])  # that query i answers thing j
@@ -122,7 +122,7 @@ def loss_of(logits: Tensor, boxes: Tensor, shapes: Tensor, truth: Tensor) -> Ten
     price = ((by_box + by_shape) * real[:, None]).detach().transpose(1, 2).numpy()
     queries = torch.tensor(np.stack([linear_sum_assignment(things)[1] for things in price]))  # of each thing
     expected = torch.full(logits.shape[:2], NOTHING).scatter(1, queries, shapes)
-    weight = torch.tensor([1.0] * len(SHAPES) + [0.3])  # nothing is common; the paper weighs it down by ten
+    weight = torch.tensor([1.0] * len(SHAPES) + [0.3])  # nothing is common; the paper takes 0.1 among 100 queries
     matched = by_box.gather(1, queries[:, None]).squeeze(1)[real].mean()
     return matched + F.cross_entropy(logits.flatten(0, 1), expected.flatten(), weight=weight)
 
@@ -184,7 +184,7 @@ def picture(images: Tensor, shapes: Tensor, boxes: Tensor, looked: Tensor) -> Fi
 def main() -> None:
     """Train, measure on new pictures how many things are found, list those of two pictures and draw five."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=900, help="of training")
+    parser.add_argument("--steps", type=int, default=1000, help="of training")
     parser.add_argument("--out", type=Path, default=Path("detection.png"), help="the picture")
     options = parser.parse_args()
     torch.set_num_threads(1)  # for tensors this small, more threads only wait for each other
