@@ -2,8 +2,8 @@
 
 A few convolutions leave a grid of cells and the encoder reads them. The decoder is given a few learned queries, which see each
 other and the picture, and each of them answers with one thing and its box, or with nothing. Training matches answers and
-truth one to one, at the least cost in all (the Hungarian algorithm), so no box is found twice and none has to be thrown away
-afterwards.
+truth one to one, at the least cost in all (the Hungarian algorithm): a second answer for the same thing counts as wrong, so
+that the queries learn to share out the work.
 """
 
 import argparse
