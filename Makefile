@@ -35,6 +35,7 @@ check: install       ## style, types, import directions
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	MYPYPATH=platform $(BIN)/mypy examples/*.py
 	$(BIN)/lint-imports
 
 ui: install          ## the MLflow pages over what was trained here

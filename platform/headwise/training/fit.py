@@ -98,7 +98,7 @@ def _trainer(
     callbacks = [SeedEveryEpoch(settings.seed), FiniteLoss(), history, *progress(history), selection]
     if settings.average:
         # Buffers follow the weights unaveraged: a mean of counters or of masks is none.
-        average = WeightAveraging(use_buffers=False, multi_avg_fn=get_ema_multi_avg_fn(settings.average))  # type: ignore[no-untyped-call]
+        average = WeightAveraging(use_buffers=False, multi_avg_fn=get_ema_multi_avg_fn(settings.average))
         callbacks.insert(0, average)
     logger = TrackerLogger(tracker) if tracker else None
     if logger:
