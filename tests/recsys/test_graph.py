@@ -1,11 +1,13 @@
 import math
 from pathlib import Path
+from typing import Any
 
 import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
 
+from headwise.attention import Additive, Linear, Window, window
 from headwise.export import write
 from headwise.transformer import rollout
 from headwise_recsys.graph import ExplanationGraph, RecommenderGraph, explanation_graph, recommender_graph
@@ -18,7 +20,7 @@ NAMES = ("history", "lengths", "k", "exclude", "allow")
 Answer = tuple[Tensor, Tensor]
 
 
-def scattered(blocks: int, heads: int = 1, **variant: bool) -> SASRec:
+def scattered(blocks: int, heads: int = 1, **variant: Any) -> SASRec:
     torch.manual_seed(3)
     model = sasrec(ITEMS, window=WINDOW, width=22, blocks=blocks, heads=heads, hidden=17, **variant)
     with torch.no_grad():
@@ -190,8 +192,8 @@ def test_more_items_than_there_are_cannot_be_asked_for(graph: Exported) -> None:
 class Explained:
     """The explanation of one recommender in ONNX Runtime and in torch."""
 
-    def __init__(self, path: Path) -> None:
-        self.module = ExplanationGraph(scattered(2, heads=11, rotary=True))  # heads narrower than the window
+    def __init__(self, path: Path, model: SASRec) -> None:
+        self.module = ExplanationGraph(model)
         write(explanation_graph(self.module.model), path, {})
         self.session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
@@ -202,7 +204,8 @@ class Explained:
 
 @pytest.fixture(scope="module")
 def explained(tmp_path_factory: pytest.TempPathFactory) -> Explained:
-    return Explained(tmp_path_factory.mktemp("graph") / "explanation.onnx")
+    model = scattered(2, heads=11, rotary=True)  # heads narrower than the window
+    return Explained(tmp_path_factory.mktemp("graph") / "explanation.onnx", model)
 
 
 @pytest.mark.parametrize(("batch", "time"), [(1, 1), (5, 2), (2, 3), (31, 7), (101, WINDOW)])
@@ -232,3 +235,21 @@ def test_every_item_counts_in_an_explanation(explained: Explained) -> None:
         other = history.clone()
         other[0, place] = history[0, place] % ITEMS + 1
         assert not torch.allclose(explained(other, lengths), before, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["additive", "window", "linear"])
+def test_other_kernels_are_explained_too(name: str, tmp_path: Path) -> None:
+    heads, reach = 2, 5
+    kernels = {
+        "additive": lambda: Additive(22 // heads),
+        "window": lambda: Window(window(reach, 0)),
+        "linear": Linear,
+    }
+    explained = Explained(tmp_path / "explanation.onnx", scattered(2, heads=heads, kernel=kernels[name]))
+    for batch, time in [(1, 1), (2, 3), (31, 7), (7, 11), (101, WINDOW)]:  # a head is 11 wide
+        history, lengths, *_ = asked(batch, time)
+        [want] = explained.module(history, lengths)
+        torch.testing.assert_close(explained(history, lengths), want, atol=1e-6, rtol=0)
+        assert (want.sum(1) - 1).abs().max() < 1e-5
+        assert not want[history == 0].any()

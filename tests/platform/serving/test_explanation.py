@@ -27,12 +27,9 @@ def test_the_graph_is_loaded_when_it_is_first_asked(folder: Path) -> None:
 
 
 def test_another_models_graph_does_not_explain_this_one(folder: Path) -> None:
-    card = read_card(folder)
-    (folder / GRAPH).write_bytes((folder / "recommender.onnx").read_bytes())
-    swapped = Explanation(folder, card, inputs=INPUTS)
-    (folder / GRAPH).unlink()
-    gone = Explanation(folder, card, inputs=INPUTS)
-    for explanation in (swapped, gone):
+    explanation, graph = Explanation(folder, read_card(folder), inputs=INPUTS), (folder / GRAPH).read_bytes()
+    for change in (lambda: (folder / GRAPH).write_bytes(graph + b"\n"), (folder / GRAPH).unlink):
+        change()
         with pytest.raises(
             Refusal, match="no longer that of the model which answers; start the server anew"
         ) as refused:
