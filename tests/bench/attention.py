@@ -63,7 +63,6 @@ KERNELS: dict[str, Callable[[], Kernel]] = {
     "hierarchical": lambda: Hierarchical(HEAD_WIDTH, REACH),
 }
 BOUNDS = {"additive": 1024}  # heads x length^2 x width numbers: 3 GiB at 1,024 with their gradients
-ONNX_BOUNDS = BOUNDS | {"softmax": 8192}  # ONNX Runtime holds heads x length^2 numbers, some 13 GB at 16,384
 SHADES = {
     BY_HAND: "#9aa0a8",
     "softmax": "#d1495b",
@@ -121,7 +120,7 @@ def onnx_times(folder: Path, lengths: Sequence[int], rounds: int, threads: int) 
     """Milliseconds of a forward pass in ONNX Runtime, of graphs in `folder`."""
     sessions = {name: session(folder, name, threads) for name in KERNELS}
     taken: dict[str, dict[int, list[float]]] = {}
-    for name, length, run, counts in _turns(sessions, lengths, rounds, ONNX_BOUNDS):
+    for name, length, run, counts in _turns(sessions, lengths, rounds, BOUNDS):
         given = {key: tensor.detach().numpy() for key, tensor in zip("qkv", inputs(length), strict=True)}
         start = time.perf_counter()
         run.run(None, given)
@@ -158,10 +157,10 @@ def memory(folder: Path, lengths: Sequence[int]) -> tuple[Runs, Runs]:
     """MiB that a step of training holds at most, and that a pass in ONNX Runtime does; each kernel in a process of its own."""
     held: tuple[dict[str, Mapping[int, float]], dict[str, Mapping[int, float]]] = {}, {}
     for name in (BY_HAND, *KERNELS):
-        for kind, runs, bounds in (("torch", held[0], BOUNDS), ("onnx", held[1], ONNX_BOUNDS)):
+        for kind, runs in (("torch", held[0]), ("onnx", held[1])):
             if kind == "onnx" and name == BY_HAND:
                 continue
-            fitting = [length for length in lengths if length <= bounds.get(name, length)]
+            fitting = [length for length in lengths if length <= BOUNDS.get(name, length)]
             command = [sys.executable, __file__, "--weigh", kind, name, str(folder), *map(str, fitting)]
             answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
             runs[name] = {int(length): mib for length, mib in json.loads(answer).items()}
@@ -237,7 +236,8 @@ def picture(figures: Mapping[str, Runs], path: Path) -> None:
         panel.grid(color="#e6e8eb", linewidth=0.8)
         panel.spines[["top", "right"]].set_visible(False)
         panel.tick_params(labelsize=8, colors="#5b616b", length=0)
-    figure.axes[0].legend(fontsize=8, frameon=False)
+    names = figure.axes[0].get_legend_handles_labels()
+    figure.legend(*names, loc="outside lower center", ncols=len(SHADES), fontsize=8, frameon=False)
     figure.savefig(path)
 
 
