@@ -92,7 +92,7 @@ class Summariser(nn.Module):
     def step(self, words: Tensor, past: tuple[Written, Source]) -> tuple[Tensor, tuple[Written, Source]]:
         """The same word by word, as `beam_search` wants it."""
         (length, states), source = past
-        at = rows(torch.ones_like(length), 1)._replace(position=length[:, None])
+        at = rows(torch.ones_like(length), 1, start=length)
         hidden, states = self.writer.decoder.step(self._embed(words[:, None], at), at, causal, states)
         log_probs, _ = self._next(hidden, View(at, same_segment, source.of), source)
         return log_probs[:, 0], (Written(length + 1, states), source)

@@ -88,7 +88,10 @@ def test_flags_go_over_the_file_and_the_file_over_the_preset(place) -> None:
         ([*TRAIN, "--model.width", "x"], '"model.width": Expected int. Got value: x'),
         ([*TRAIN, "--model.width", "0"], "model.width (0) must be at least 1"),
         ([*TRAIN, "--model.width", "15"], "model.width (15) must be divisible by model.heads (2)"),
-        ([*TRAIN, "--model.width", "22", "--model.positions", "rotary"], "model.width / model.heads (22 / 2) must be even"),
+        (
+            [*TRAIN, "--model.width", "22", "--model.positions", "rotary"],
+            "model.width / model.heads (22 / 2) must be even",
+        ),
         ([*TRAIN, "--model.kernel", "linear", "--model.positions", "alibi"], "model.kernel (linear) cannot add"),
         ([*TRAIN, "--model.dropout", "1"], "model.dropout (1.0) must be from 0 to below 1"),
         ([*TRAIN, "--model.window", "0"], "model.window (0) must be at least 1"),

@@ -30,7 +30,7 @@ def python(code):
 
 
 def files(package):
-    return sorted((HOUSE / "platform" / package.replace(".", "/")).glob("*.py"))
+    return sorted((HOUSE / "platform" / package.replace(".", "/")).rglob("*.py"))
 
 
 @pytest.mark.parametrize("root", ROOTS)
@@ -70,7 +70,7 @@ def test_the_core_brings_nothing_that_torch_and_jaxtyping_do_not():
 @pytest.mark.parametrize("name", EXACT)
 def test_all_is_exact(name):
     package = importlib.import_module(name)
-    defined = {public for path in files(name) for public in publics(path)}
+    defined = {public for path in files(name) if path.name[0] != "_" for public in publics(path)}
     assert sorted(package.__all__) == sorted(defined)
     assert package.__all__ == sorted(package.__all__, key=lambda n: (n.islower(), n)), "constants, classes, functions"
     for public in package.__all__:

@@ -67,7 +67,7 @@ class Steps(nn.Module):
         left, after, answers = list(memory), [], []
         for model, (parts, form) in zip(self.models.values(), self.forms, strict=True):
             mine, left = left[: len(parts)], left[len(parts) :]
-            answer, states = step(model, items, rows(lengths, items.shape[1]), start, tree_unflatten(mine, form))
+            answer, states = step(model, items, rows(lengths, items.shape[1], start), tree_unflatten(mine, form))
             answers.append(answer)
             after += tree_flatten(states)[0]
         return [*answers, *after]
@@ -77,8 +77,7 @@ class Steps(nn.Module):
         return [tensor for state in states for tensor in tree_flatten(state)[0]]
 
 
-def step(model: SASRec, items: Tensor, at: Coordinates, start: Tensor, states: list) -> tuple[Tensor, list]:
-    at = at._replace(position=at.position + start[:, None])
+def step(model: SASRec, items: Tensor, at: Coordinates, states: list) -> tuple[Tensor, list]:
     return model.encoder.step(model.embedding(items), at, causal, states)
 
 
@@ -163,7 +162,7 @@ def test_step_by_step_equals_all_at_once(kernel: str, size: int) -> None:
     at, states, answers = rows(lengths, 17), model.encoder.empty_states(3, WINDOW), []
     for start in range(0, 17, size):
         here = at.map(lambda c: c[:, start : start + size])  # noqa: B023
-        answer, states = step(model, items[:, start : start + size], here, torch.zeros(3).long(), states)
+        answer, states = step(model, items[:, start : start + size], here, states)
         answers.append(answer)
     real = at.segment > 0
     close(torch.cat(answers, 1)[real], model(items, at)[real])

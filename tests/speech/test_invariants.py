@@ -72,8 +72,7 @@ class Steps(nn.Module):
 
     def forward(self, tokens: Tensor, lengths: Tensor, start: Tensor, *memory: Tensor) -> list[Tensor]:
         left, after, answers = list(memory), [], []
-        at = rows(lengths, tokens.shape[1])
-        at = at._replace(position=at.position + start[:, None])
+        at = rows(lengths, tokens.shape[1], start)
         for model, (parts, form) in zip(self.models.values(), self.forms, strict=True):
             mine, left = left[: len(parts)], left[len(parts) :]
             answer, states = step(model, tokens, at, tree_unflatten(mine, form))

@@ -9,8 +9,6 @@
     caches        what is remembered from step to step
     multihead     the module that puts them together
 
-    blocks, leaders    how kernels leave out the pairs that no rule allows
-
 Shapes are batch first, then heads, then time, then width. Nothing here needs more than torch.
 """
 
@@ -18,7 +16,7 @@ from headwise.attention.biases import ALiBi, Bias, IntervalBias, RelativeBias
 from headwise.attention.caches import Cache, empty_cache
 from headwise.attention.coordinates import Coordinates, rows
 from headwise.attention.kernels import Additive, Hierarchical, Kernel, Linear, Recurrent, Softmax, Sums, Window
-from headwise.attention.masks import Mask, View, causal, chunk, every, leading, same_segment, window
+from headwise.attention.masks import Mask, View, causal, chunk, every, leading, masked_softmax, same_segment, window
 from headwise.attention.multihead import Attention
 from headwise.attention.pooling import Pooling
 from headwise.attention.positions import LearnedPositions, Rotary, SinusoidalPositions
@@ -50,6 +48,7 @@ __all__ = [
     "empty_cache",
     "every",
     "leading",
+    "masked_softmax",
     "rows",
     "same_segment",
     "window",

@@ -32,12 +32,14 @@ class Coordinates(NamedTuple):
         return Coordinates(*(torch.cat(pair, 1) for pair in zip(self, later, strict=True)))
 
 
-def rows(lengths: Int[Tensor, " batch"], time: int) -> Coordinates:
+def rows(lengths: Int[Tensor, " batch"], time: int, start: Int[Tensor, " batch"] | None = None) -> Coordinates:
     """Coordinates of right-padded rows that hold one sequence each.
 
     Args:
         lengths: how many tokens each row holds.
         time: padded length of the rows.
+        start: how many tokens of each sequence came in earlier steps; none where None.
     """
-    position = torch.arange(time, device=lengths.device).expand(lengths.shape[0], time)
-    return Coordinates(position, (position < lengths[:, None]).long(), torch.zeros_like(position))
+    place = torch.arange(time, device=lengths.device).expand(lengths.shape[0], time)
+    position = place if start is None else place + start[:, None]
+    return Coordinates(position, (place < lengths[:, None]).long(), torch.zeros_like(position))

@@ -11,6 +11,7 @@ from functools import cached_property, reduce
 from operator import and_
 from typing import Any
 
+import torch
 from jaxtyping import Bool
 from torch import Tensor
 
@@ -122,6 +123,11 @@ def leading(count: int) -> Mask:
         leading=count,
         name=f"leading({count})",
     )
+
+
+def masked_softmax(scores: Tensor, visible: Tensor) -> Tensor:
+    """Softmax over the last dimension, of what may be seen alone; zeros where nothing may, for which -inf would give NaN."""
+    return scores.masked_fill(~visible, torch.finfo(scores.dtype).min).softmax(-1) * visible
 
 
 class View:

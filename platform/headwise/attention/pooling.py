@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from headwise.attention.masks import masked_softmax
+
 
 class Pooling(nn.Module):
     """Attention pooling (Yang et al. 2016, eq. 5 to 7): the words of a sentence, the sentences of a document.
@@ -33,14 +35,9 @@ class Pooling(nn.Module):
         self, tokens: Float[Tensor, "*batch time width"], real: Bool[Tensor, "*#batch time"]
     ) -> Float[Tensor, "*batch time"]:
         """How much of each token the answer holds."""
-        return shares(self.scores(tokens), real)
+        return masked_softmax(self.scores(tokens), real)
 
     def scores(self, tokens: Float[Tensor, "*batch time width"]) -> Float[Tensor, "*batch time"]:
         """How much each token counts beside others, as a logarithm."""
         scores: Tensor = torch.tanh(self.inner(tokens)) @ self.context
         return scores
-
-
-def shares(scores: Tensor, real: Tensor) -> Tensor:
-    """Softmax over those that are real; zeros where none is, for which -inf would give NaN."""
-    return scores.masked_fill(~real, torch.finfo(scores.dtype).min).softmax(-1) * real

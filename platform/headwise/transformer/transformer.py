@@ -3,11 +3,12 @@
 import math
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from headwise.attention import Attention, Coordinates, SinusoidalPositions, View, causal, same_segment
+from headwise.attention import Attention, Coordinates, SinusoidalPositions, View, causal, rows, same_segment
 from headwise.transformer.block import Block
 from headwise.transformer.decoder import Decoder, DecoderBlock, DecoderState, DecoderWeights
 from headwise.transformer.encoder import Encoder
@@ -85,8 +86,7 @@ class Writer(nn.Module):
 
         This is what `greedy` and `beam_search` call.
         """
-        position = written.length[:, None]
-        at = Coordinates(position, position.new_ones(position.shape), position.new_zeros(position.shape))
+        at = rows(torch.ones_like(tokens), 1, start=written.length)
         hidden, states = self.decoder.step(self.embed(tokens[:, None], at), at, causal, written.states)
         return self.logits(hidden).squeeze(1).log_softmax(-1), Written(written.length + 1, states)
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headwise.attention import rows
-from headwise.attention.blocks import chosen, gather, layout, locate, most_of, restore
+from headwise.attention.kernels._blocks import chosen, gather, layout, locate, most_of, restore
 
 NOTHING = torch.zeros(())
 

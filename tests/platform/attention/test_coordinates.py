@@ -10,6 +10,12 @@ def test_rows_by_hand():
     assert at.time.tolist() == [[0, 0, 0]] * 3
 
 
+def test_rows_go_on_where_they_were():
+    at = rows(torch.tensor([2, 1]), 2, start=torch.tensor([5, 0]))
+    assert at.position.tolist() == [[5, 6], [0, 1]]
+    assert at.segment.tolist() == [[1, 1], [1, 0]]
+
+
 def test_then_joins_along_time():
     first, later = rows(torch.tensor([2, 1]), 2), rows(torch.tensor([1, 0]), 3)
     joined = first.then(later)

@@ -55,8 +55,7 @@ class Step(nn.Module):
         self.attention, self.mask = attention(case, 6, 2), mask
 
     def forward(self, tokens, lengths, start, *memory):
-        at = rows(lengths, tokens.shape[1])
-        at = at._replace(position=at.position + start[:, None])
+        at = rows(lengths, tokens.shape[1], start)
         cache = Sums(*memory) if len(memory) == 2 else Cache(*memory[:2], Coordinates(*memory[2:]))
         answer, cache = self.attention.step(tokens, at, self.mask, cache)
         return answer, *tensors(cache)

@@ -229,7 +229,7 @@ class Graph(nn.Module):
         at, of = rows(lengths, tokens.shape[1]), rows(sources, source.shape[1])
         everything = self.decoder(tokens, View(at, causal), source, View(at, same_segment, of))
         own = Cache(past[0], past[1], Coordinates(*past[2:]))
-        here = rows(torch.ones_like(lengths), 1)._replace(position=lengths[:, None])
+        here = rows(torch.ones_like(lengths), 1, start=lengths)
         answer, after = self.decoder.step(now, here, causal, [DecoderState(own, Cache(key, value, of))])
         return everything, answer, after[0].attention.key, after[0].attention.value
 

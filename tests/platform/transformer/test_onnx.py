@@ -28,8 +28,7 @@ class Step(nn.Module):
         self.encoders, self.mask = encoders, mask
 
     def forward(self, tokens, lengths, start, *memory):
-        at, memory = rows(lengths, tokens.shape[1]), list(memory)
-        at = at._replace(position=at.position + start[:, None])
+        at, memory = rows(lengths, tokens.shape[1], start), list(memory)
         answers, after = [], []
         for encoder in self.encoders.values():
             key, value, *where = (memory.pop(0) for _ in range(5))

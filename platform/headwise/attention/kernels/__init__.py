@@ -6,7 +6,8 @@
     linear        sums over the past in place of the past                      length x (chunk + head width)
     hierarchical  near tokens one by one, far ones a group at a time           length x (size + length / size)
 
-All have the signature of `Kernel` and obey the same tests: a model trades one for another by an argument.
+All have the signature of `Kernel` and obey the same tests: a model trades one for another by an argument. How the last three
+leave out the pairs that no rule allows is in `_blocks` and `_leaders`.
 """
 
 from headwise.attention.kernels.additive import Additive

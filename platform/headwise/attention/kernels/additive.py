@@ -5,8 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from headwise.attention.biases import Bias
-from headwise.attention.masks import Mask, View
-from headwise.attention.pooling import shares
+from headwise.attention.masks import Mask, View, masked_softmax
 
 
 class Additive(nn.Module):
@@ -40,4 +39,4 @@ class Additive(nn.Module):
         scores = torch.tanh(query[..., :, None, :] + key[..., None, :, :]) @ self.score
         if bias is not None:
             scores = scores + bias(*view.pairs)
-        return shares(scores, view.visible) @ value
+        return masked_softmax(scores, view.visible) @ value

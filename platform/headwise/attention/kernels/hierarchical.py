@@ -1,15 +1,17 @@
 """Attention on two levels: near tokens one by one, far ones a group at a time."""
 
+from typing import NamedTuple
+
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from headwise.attention.biases import Bias
-from headwise.attention.blocks import chosen, gather, layout, locate, most_of, restore, spread
 from headwise.attention.coordinates import Coordinates
-from headwise.attention.masks import Mask, View, causal, chunk, same_segment
-from headwise.attention.pooling import Pooling, shares
+from headwise.attention.kernels._blocks import Layout, chosen, gather, layout, locate, most_of, restore, spread
+from headwise.attention.masks import Mask, View, causal, chunk, masked_softmax, same_segment
+from headwise.attention.pooling import Pooling
 
 
 class Hierarchical(nn.Module):
@@ -57,46 +59,64 @@ class Hierarchical(nn.Module):
     ) -> Float[Tensor, "batch heads queries value_width"]:
         """As every kernel."""
         self.check(view.mask, biased=bias is not None)
-        keys, values, groups = self._summaries(key, value, view.of)
-        rule = view.mask & same_segment & chunk(self.size, left=0)
-        at, of = view.at, view.of
-        if view.within:
-            ahead = min(self.size - 1, int(min(rule.ahead, self.size)))
-            plan = layout(at.position.shape[1], 2 * self.size, back=self.size - 1, ahead=ahead, like=at.position)
-            at, of = locate(view.at, plan.queries), locate(view.at, plan.keys)
-            query, key, value = gather(query, plan.queries), gather(key, plan.keys), gather(value, plan.keys)
-            keys, values = (spread(summary, plan.queries.shape[0]) for summary in (keys, values))
-            groups = groups.map(lambda c: spread(c, plan.queries.shape[0]))
-        mask = torch.cat([View(at, rule, of).visible, self._others(at, groups, view.mask)[:, None]], 3)
+        plan = view.once((Hierarchical, self.size), lambda: self._plan(view))
+        weights = masked_softmax(self.pool.scores(key)[:, :, None], plan.member[:, None])
+        keys, values = weights @ key, weights @ value
+        if plan.layout is not None:
+            blocks = plan.layout.queries.shape[0]
+            keys, values = spread(keys, blocks), spread(values, blocks)
+            query = gather(query, plan.layout.queries)
+            key, value = gather(key, plan.layout.keys), gather(value, plan.layout.keys)
         answer = F.scaled_dot_product_attention(
             query,
             torch.cat([key, keys], 2),
             torch.cat([value, values], 2),
-            attn_mask=mask,
+            attn_mask=plan.visible,
             enable_gqa=key.shape[1] != query.shape[1],
         )
-        return restore(answer, plan.order, view.at.position.shape[0]) if view.within else answer
+        return answer if plan.layout is None else restore(answer, plan.layout.order, view.at.position.shape[0])
 
-    def _summaries(self, key: Tensor, value: Tensor, at: Coordinates) -> tuple[Tensor, Tensor, Coordinates]:
-        # Keys and values [batch, kv_heads, groups, width] of the groups, and where each begins; a missing one has no segment.
-        time, real = key.shape[2], at.segment > 0
+    def _plan(self, view: View) -> "_Plan":
+        groups, member = self._groups(view.of)
+        at, of, plan = view.at, view.of, None
+        if view.within:
+            ahead = 0 if view.mask.ahead == 0 else self.size - 1
+            plan = layout(at.position.shape[1], 2 * self.size, back=self.size - 1, ahead=ahead, like=at.position)
+            at, of = locate(view.at, plan.queries), locate(view.at, plan.keys)
+            groups = groups.map(lambda c: spread(c, plan.queries.shape[0]))
+        near = View(at, view.mask & same_segment & chunk(self.size, left=0), of).visible
+        far = ~self._same_group(at, groups) & _same_segment(at, groups)
+        if view.mask.ahead == 0:
+            far = far & (groups.position[:, None, :] < at.position[:, :, None])
+        return _Plan(plan, member, torch.cat([near, far[:, None]], 3))
+
+    def _groups(self, at: Coordinates) -> tuple[Coordinates, Tensor]:
+        # Where each group begins, without a segment where there is no such group; and which tokens are its members.
+        time, real = at.position.shape[1], at.segment > 0
         opens = real & ((at.position % self.size == 0) | (real.cumsum(1) == 1))  # a cache may begin within a group
-        # A row that holds one sequence has no more groups than that; packed rows have as many as the data say.
-        most = most_of(time, time // self.size + 2, opens)
-        places = chosen(opens, most)
+        places = chosen(
+            opens, most_of(time, time // self.size + 2, opens)
+        )  # of one sequence; packed rows may hold more
         groups = at.map(lambda c: c.gather(1, places))
         groups = groups._replace(segment=groups.segment * opens.gather(1, places))
-        member = self._same_group(groups, at) & _same_segment(groups, at)
-        weights = shares(self.pool.scores(key)[:, :, None], member[:, None])
-        return weights @ key, weights @ value, groups
-
-    def _others(self, at: Coordinates, groups: Coordinates, mask: Mask) -> Tensor:
-        earlier = groups.position[:, None, :] < at.position[:, :, None]
-        other = ~self._same_group(at, groups) & _same_segment(at, groups)
-        return other & earlier if mask.ahead == 0 else other
+        return groups, self._same_group(groups, at) & _same_segment(groups, at)
 
     def _same_group(self, at: Coordinates, of: Coordinates) -> Tensor:
         return at.position[:, :, None] // self.size == of.position[:, None, :] // self.size
+
+
+class _Plan(NamedTuple):
+    """What all layers share.
+
+    Attributes:
+        layout: the blocks whose queries are evaluated together; None where queries and keys are different tokens.
+        member: which tokens each group holds.
+        visible: which keys each query may see, those of its own group and then one for each group.
+    """
+
+    layout: Layout | None
+    member: Bool[Tensor, "batch groups keys"]
+    visible: Bool[Tensor, "rows 1 queries keys_and_groups"]
 
 
 def _same_segment(at: Coordinates, of: Coordinates) -> Tensor:

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from headwise.attention.biases import Bias
-from headwise.attention.blocks import gather, layout, locate, restore
 from headwise.attention.coordinates import Coordinates
+from headwise.attention.kernels._blocks import Layout, gather, layout, locate, restore
 from headwise.attention.masks import Mask, View, causal, same_segment
 
-CHUNK = 64  # tokens between two sums; within a chunk every pair is evaluated
+_CHUNK = 64  # tokens between two sums; within a chunk every pair is evaluated
 
 
 class Sums(NamedTuple):
@@ -43,7 +43,7 @@ class Linear(nn.Module):
         chunk: tokens between two sums.
     """
 
-    def __init__(self, *, chunk: int = CHUNK) -> None:
+    def __init__(self, *, chunk: int = _CHUNK) -> None:
         super().__init__()
         self.chunk = chunk
 
@@ -74,9 +74,14 @@ class Linear(nn.Module):
         self.check(view.mask, biased=bias is not None)
         query, key, value = _features(query, key, value)
         rule = view.mask & same_segment
-        if view.within:
-            return _divide(self._among_themselves(query, key, value, view.at, rule))
-        return _divide(_pairs(query, key, value, view.once(self.chunk, lambda: View(view.at, rule, view.of))))
+        if not view.within:
+            return _divide(_pairs(query, key, value, view.once(Linear, lambda: View(view.at, rule, view.of))))
+        plan, here, chunks = view.once((Linear, self.chunk), lambda: self._plan(view.at, rule))
+        query, key, value = (gather(heads, plan.queries) for heads in (query, key, value))
+        sums = _pairs(query, key, value, here) + chunks.before(query, key, value)
+        if rule.ahead > 0:
+            sums = sums + chunks.after(query, key, value)
+        return _divide(restore(sums, plan.order, view.at.segment.shape[0]))
 
     def empty_memory(self, batch: int, heads: int, head_width: int, like: Tensor) -> Sums:
         """Sums of nothing."""
@@ -110,19 +115,14 @@ class Linear(nn.Module):
         totals = memory.totals * kept + (key * same[:, None, :, None]).transpose(2, 3) @ value
         return answer, Sums(totals, segment)
 
-    def _among_themselves(self, query: Tensor, key: Tensor, value: Tensor, at: Coordinates, rule: Mask) -> Tensor:
-        batch, time = at.segment.shape
-        plan = layout(time, self.chunk, like=at.segment)
-        query, key, value = (gather(heads, plan.queries) for heads in (query, key, value))
+    def _plan(self, at: Coordinates, rule: Mask) -> tuple[Layout, View, "_Chunks"]:
+        plan = layout(at.segment.shape[1], self.chunk, like=at.segment)
         here = locate(at, plan.queries)
-        chunks = Chunks(here.segment.reshape(batch, -1, self.chunk), *_ends(at.segment))
-        answer = _pairs(query, key, value, View(here, rule)) + chunks.before(query, key, value)
-        if rule.ahead > 0:
-            answer = answer + chunks.after(query, key, value)
-        return restore(answer, plan.order, batch)
+        segment = here.segment.reshape(at.segment.shape[0], -1, self.chunk)
+        return plan, View(here, rule), _Chunks(segment, *_ends(at.segment))
 
 
-class Chunks(NamedTuple):
+class _Chunks(NamedTuple):
     """Which sequence each token of each chunk belongs to; the sums that a chunk gets from the others of its sequence.
 
     Of the sequences in a chunk only the one that opens it can have begun before, and only the one that closes it can go on.

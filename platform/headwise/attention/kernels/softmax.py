@@ -29,15 +29,10 @@ class Softmax(nn.Module):
         bias: Bias | None = None,
     ) -> Float[Tensor, "batch heads queries value_width"]:
         """As every kernel."""
-        return attend(query, key, value, view, bias)
-
-
-def attend(query: Tensor, key: Tensor, value: Tensor, view: View, bias: Bias | None = None) -> Tensor:
-    """The formula of `Softmax`, for kernels that evaluate it on parts of the sequence."""
-    grouped = key.shape[1] != query.shape[1]
-    if view.is_causal and bias is None:
-        return F.scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=grouped)
-    mask = view.visible
-    if bias is not None:
-        mask = bias(*view.pairs).to(query.dtype).masked_fill(~mask, -math.inf)
-    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, enable_gqa=grouped)
+        grouped = key.shape[1] != query.shape[1]
+        if view.is_causal and bias is None:
+            return F.scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=grouped)
+        mask = view.visible
+        if bias is not None:
+            mask = bias(*view.pairs).to(query.dtype).masked_fill(~mask, -math.inf)
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, enable_gqa=grouped)

@@ -6,12 +6,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from headwise.attention.biases import Bias
-from headwise.attention.blocks import Layout, gather, layout, locate, restore, spread
-from headwise.attention.kernels.softmax import attend
-from headwise.attention.leaders import Leaders, leaders
+from headwise.attention.kernels._blocks import Layout, gather, layout, locate, restore, spread
+from headwise.attention.kernels._leaders import Leaders, leaders
+from headwise.attention.kernels.softmax import Softmax
 from headwise.attention.masks import Mask, View, same_segment
 
-BLOCK = 64  # queries of a block; more waste pairs that the pattern hides, fewer gather the same keys more often
+_BLOCK = 64  # queries of a block; more waste pairs that the pattern hides, fewer gather the same keys more often
 
 
 class Window(nn.Module):
@@ -36,7 +36,7 @@ class Window(nn.Module):
         ValueError: the pattern reaches without bound.
     """
 
-    def __init__(self, pattern: Mask, *, block: int = BLOCK) -> None:
+    def __init__(self, pattern: Mask, *, block: int = _BLOCK) -> None:
         super().__init__()
         if math.isinf(pattern.back) or math.isinf(pattern.ahead):
             raise ValueError(
@@ -44,6 +44,7 @@ class Window(nn.Module):
                 "a window needs bounds, add `& window(back, ahead)`"
             )
         self.pattern, self.block = pattern, block
+        self.softmax = Softmax()
 
     def check(self, mask: Mask, *, biased: bool) -> None:
         """Follows every mask and adds every bias."""
@@ -58,17 +59,18 @@ class Window(nn.Module):
     ) -> Float[Tensor, "batch heads queries value_width"]:
         """As every kernel."""
         if not view.within:
-            return attend(query, key, value, view.once(self.pattern, lambda: self._restricted(view)), bias)
+            seen = view.once(self.pattern, lambda: self._restricted(view))
+            answer: Tensor = self.softmax(query, key, value, seen, bias)
+            return answer
         plan, seen, first = view.once((self.pattern, self.block), lambda: self._plan(view))
         keys, values = gather(key, plan.keys), gather(value, plan.keys)
         if first is not None:
             keys, values = first.before(keys, key), first.before(values, value)
-        blocks = attend(gather(query, plan.queries), keys, values, seen, bias)
-        answer: Tensor = restore(blocks, plan.order, query.shape[0])
-        if first is None:
-            return answer
-        everywhere: Tensor = first.put(answer, attend(first.of(query), key, value, first.view, bias))
-        return everywhere
+        blocks = self.softmax(gather(query, plan.queries), keys, values, seen, bias)
+        answer = restore(blocks, plan.order, query.shape[0])
+        if first is not None:
+            answer = first.put(answer, self.softmax(first.of(query), key, value, first.view, bias))
+        return answer
 
     def _restricted(self, view: View) -> View:
         return View(view.at, view.mask & same_segment & self.pattern, view.of)

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from headwise.attention.blocks import chosen, most_of, spread
 from headwise.attention.coordinates import Coordinates
+from headwise.attention.kernels._blocks import chosen, most_of, spread
 from headwise.attention.masks import Mask, View
 
 
