@@ -95,6 +95,13 @@ def test_step_by_step_equals_all_at_once(case, mask, attention, padded, slots):
         close(stepwise(module, tokens, padded, mask, size, slots)[real], expected)
 
 
+def test_sequences_may_have_any_numbers(case, apart, attention, packed):
+    module = attention(case, WIDE)
+    tokens, names = tokens_for(module, packed), torch.tensor([0, 41, 7, 1009])
+    answer = module(tokens, View(packed, apart))
+    close(module(tokens, View(packed._replace(segment=names[packed.segment]), apart)), answer)
+
+
 @pytest.mark.parametrize("size", [1, 3, 4])
 def test_steps_keep_the_sequences_of_a_row_apart(case, attention, packed, size):
     module, real = attention(case, WIDE), packed.segment > 0

@@ -119,48 +119,46 @@ class Linear(nn.Module):
         plan = layout(at.segment.shape[1], self.chunk, like=at.segment)
         here = locate(at, plan.queries)
         segment = here.segment.reshape(at.segment.shape[0], -1, self.chunk)
-        return plan, View(here, rule), _Chunks(segment, *_ends(at.segment))
+        return plan, View(here, rule), _Chunks(segment)
 
 
 class _Chunks(NamedTuple):
     """Which sequence each token of each chunk belongs to; the sums that a chunk gets from the others of its sequence.
 
     Of the sequences in a chunk only the one that opens it can have begun before, and only the one that closes it can go on.
-
-    Attributes:
-        segment: of every token.
-        first: for each segment number, the place in the row where it begins.
-        last: for each segment number, the place where it ends.
     """
 
     segment: Int[Tensor, "batch chunks chunk"]
-    first: Int[Tensor, "batch segments"]
-    last: Int[Tensor, "batch segments"]
 
     def before(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """What each query gets from the chunks before its own; all are [batch x chunks, heads, chunk, width]."""
-        opening = self.segment[:, :, 0]
+        opening, place = self.segment[:, :, 0], self._place()
         sums = self._sums(key, value, F.pad(opening[:, 1:], (0, 1)))
         past = sums.cumsum(1) - sums
-        begins = self.first.gather(1, opening) // self.segment.shape[2]
+        same = (opening[:, :, None] == opening[:, None, :]) & (place[:, None] >= place)
+        begins = (place - same.sum(2)).clamp(min=0)  # the chunk before the first one that the sequence opens
         return self._given(query, past, begins, opening)
 
     def after(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """What each query gets from the chunks after its own."""
-        closing = self.segment[:, :, -1]
+        closing, place = self.segment[:, :, -1], self._place()
         sums = self._sums(key, value, F.pad(closing[:, :-1], (1, 0)))
         future = sums.sum(1, keepdim=True) - sums.cumsum(1)
-        ends = self.last.gather(1, closing) // self.segment.shape[2]
+        same = (closing[:, :, None] == closing[:, None, :]) & (place[:, None] <= place)
+        ends = torch.minimum(place + same.sum(2), place[-1])  # the chunk after the last one that the sequence closes
         return self._given(query, future, ends, closing)
 
+    def _place(self) -> Tensor:
+        return torch.arange(self.segment.shape[1], device=self.segment.device)
+
     def _sums(self, key: Tensor, value: Tensor, crossing: Tensor) -> Tensor:
-        # Of each chunk only the sequence that crosses into the next one is summed, so that no other can leak.
+        # Of each chunk only the sequence that crosses into the neighbour is summed, so that no other can leak.
         belongs = (self.segment == crossing[:, :, None]) & (self.segment > 0)
         sums = (key * belongs.flatten(0, 1)[:, None, :, None]).transpose(2, 3) @ value
         return sums.reshape(*belongs.shape[:2], *sums.shape[1:])
 
     def _given(self, query: Tensor, running: Tensor, edge: Tensor, segment: Tensor) -> Tensor:
-        # The running sum since the chunk where the sequence begins (or until the one where it ends).
+        # The running sum since the chunk where the sequence begins, or until the one where it ends.
         batch, chunks = edge.shape
         flat = (edge + torch.arange(batch, device=edge.device)[:, None] * chunks).flatten()
         sums = running.flatten(0, 1)
@@ -188,11 +186,3 @@ def _pairs(query: Tensor, key: Tensor, value: Tensor, view: View) -> Tensor:
 def _divide(sums: Tensor) -> Tensor:
     weighted, weight = sums[..., :-1], sums[..., -1:]
     return weighted / weight.masked_fill(weight == 0, 1)  # where no key is seen, both are 0
-
-
-def _ends(segment: Int[Tensor, "batch time"]) -> tuple[Tensor, Tensor]:
-    # Where each sequence of a row begins and ends, by its number, which is at most the number of tokens.
-    place = torch.arange(segment.shape[1], device=segment.device).expand_as(segment)
-    table = torch.zeros(segment.shape[0], segment.shape[1] + 1, dtype=torch.long, device=segment.device)
-    first = table.scatter_reduce(1, segment, place, "amin", include_self=False)
-    return first, table.scatter_reduce(1, segment, place, "amax", include_self=False)
