@@ -26,7 +26,8 @@ def test_a_run_without_mlflow_has_the_same_figures_in_its_folder(alone, trained,
     run = folder.parent
     assert json.loads((run / "status.json").read_text(encoding="utf-8"))["status"] == "FINISHED"
     assert json.loads((run / "config.json").read_text(encoding="utf-8"))["model"]["width"] == 14
-    assert {path.name for path in (run / "figures").iterdir()} == {"learning curves.png", "attention.png"}
+    figures = {path.name for path in (run / "figures").iterdir()}
+    assert figures == {"learning curves.png", "attention.png", "explanation.png"}
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     assert {"train/loss", "valid/ndcg_10", "test/ndcg_10", "baseline/EASE/hr_10"} <= {
         key for line in lines for key in line
