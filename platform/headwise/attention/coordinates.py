@@ -11,7 +11,8 @@ from torch import Tensor
 class Coordinates(NamedTuple):
     """Coordinates of the tokens of a batch.
 
-    Padding, an empty cache slot and a neighbour packed into the same row are one case: a token of another segment.
+    Padding, an empty cache slot and a neighbour packed into the same row are one case: a token of another segment. The tokens
+    of a sequence stand side by side in their row, in order; sparse kernels rely on it.
 
     Attributes:
         position: place in its own sequence, from 0.

@@ -35,7 +35,7 @@ def layout(time: int, size: int, *, back: int = 0, ahead: int = 0, stride: int =
         size: queries of a block.
         back: places behind a query that it must reach, at multiples of `stride`.
         ahead: places ahead of it.
-        stride: with more than one, the row falls into `stride` rows of every so manieth token, which never meet.
+        stride: with more than 1 the row is taken as that many interleaved rows, whose tokens never meet: 0, 3, 6 and 1, 4, 7 ...
         like: a tensor on the device where the tables go.
     """
     long = (time + stride - 1) // stride  # of each of the interleaved rows
