@@ -25,7 +25,7 @@ class Hierarchical(nn.Module):
 
     Under a causal mask a query sees of its group the tokens up to itself, and the groups before. Time and memory are length x
     (size + length / size): smallest at size = sqrt(length). It follows `causal` and `same_segment`, alone or together; sequences
-    are kept apart whatever the mask says. A cache must hold whole groups for a step to equal the whole.
+    are kept apart whatever the mask says. A cache must hold the whole past for a step to equal it.
 
     Args:
         head_width: of queries and keys.
