@@ -84,6 +84,11 @@ class SASRec(nn.Module):
         last = (lengths - 1).clamp(min=0)[:, None, None].expand(-1, 1, hidden.shape[2])
         return hidden.gather(1, last).squeeze(1)
 
+    def vectors(self, items: Int[Tensor, "..."] | None = None) -> Float[Tensor, "... width"]:
+        """The vectors of `items`, or of the whole catalogue, items 1..V in order, where None."""
+        vectors: Tensor = self.embedding.weight[1:] if items is None else self.embedding(items)
+        return vectors
+
     def scores(self, expected: Float[Tensor, "batch width"]) -> Float[Tensor, "batch items+1"]:
         """The score of every item, padding (item 0) included."""
         return F.linear(expected, self.embedding.weight)
@@ -108,7 +113,7 @@ class SASRec(nn.Module):
     def _embed(self, history: Tensor, at: Coordinates) -> Tensor:
         tokens = self.embedding(history)
         if self.positions is not None:
-            tokens = tokens + self.positions(at.position)
+            tokens = tokens + self.positions(at.position).to(tokens.dtype)
         embedded: Tensor = self.dropout(tokens)
         return embedded
 

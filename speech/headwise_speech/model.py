@@ -107,7 +107,7 @@ class Recogniser(nn.Module):
         tokens, time = self.subsampling(spectrogram, frames)
         at = rows(time, tokens.shape[1])
         if self.positions is not None:
-            tokens = tokens + self.positions(at.position)
+            tokens = tokens + self.positions(at.position).to(tokens.dtype)
         return self.dropout(tokens), time, View(at, self.mask)
 
 

@@ -20,22 +20,23 @@ class Bias(Protocol):
 
 
 class ALiBi(nn.Module):
-    """-m |i - j|, a constant slope m = 2^(-8 h / heads) for head h (Press et al. 2022): nearer keys score higher."""
-
-    slope: Tensor
+    """-m |i - j|, with slope m = 2^(-8 h / heads) for head h = 1 ... heads (Press et al. 2022): nearer keys score higher."""
 
     def __init__(self, heads: int) -> None:
         super().__init__()
-        slope = 2.0 ** (-8.0 * torch.arange(1, heads + 1) / heads)
-        self.register_buffer("slope", slope.view(heads, 1, 1), persistent=False)
+        self.heads = heads
 
     def forward(self, query: Coordinates, key: Coordinates) -> Float[Tensor, "batch heads queries keys"]:
-        """The bias of every pair."""
-        return -self.slope * (query.position - key.position).abs()[:, None]
+        """The bias of every pair, in single precision."""
+        distance = (query.position - key.position).abs()[:, None]
+        head = torch.arange(1, self.heads + 1, device=distance.device).view(-1, 1, 1)
+        return -(2.0 ** (-8.0 * head / self.heads)) * distance
 
 
 class RelativeBias(nn.Module):
-    """A learned number for each head and signed distance i - j (Shaw et al. 2018; the scalar form of T5, Raffel et al. 2020).
+    """A learned number for each head and signed distance i - j, clipped (T5, Raffel et al. 2020, section 2.1).
+
+    Distances are told apart one by one, as in Shaw et al. 2018, where T5 takes larger ones together.
 
     Args:
         heads: of the attention.
@@ -56,9 +57,9 @@ class RelativeBias(nn.Module):
 class IntervalBias(nn.Module):
     """A learned number for each head and time between two tokens, on a logarithmic scale.
 
-    After the time intervals of TiSASRec (Li et al. 2020), which are clipped and linear, in the bucketed form of HSTU (Zhai et
-    al. 2024): interval d falls in bucket floor(2 log2(1 + d / unit)), which is found by comparing, since a logarithm rounds
-    differently here and there.
+    TiSASRec (Li et al. 2020) learns a vector for each clipped interval; HSTU (Zhai et al. 2024, section 3.2) the number for each
+    bucket that is learned here. Interval d falls in bucket floor(2 log2(1 + d / unit)), which is found by comparing whole
+    numbers, since a logarithm rounds differently here and there.
 
     Args:
         heads: of the attention.
@@ -74,10 +75,11 @@ class IntervalBias(nn.Module):
     ) -> None:
         super().__init__()
         self.of = of
-        self.register_buffer("edges", unit * (2 ** (torch.arange(1, buckets) / 2) - 1), persistent=False)
+        edges = unit * (2 ** (torch.arange(1, buckets).double() / 2) - 1)
+        self.register_buffer("edges", edges.ceil().long(), persistent=False)
         self.table = nn.Parameter(torch.zeros(buckets, heads))
 
     def forward(self, query: Coordinates, key: Coordinates) -> Float[Tensor, "batch heads queries keys"]:
         """The bias of every pair."""
-        interval = (getattr(query, self.of) - getattr(key, self.of)).abs().to(self.edges.dtype)
+        interval = (getattr(query, self.of) - getattr(key, self.of)).abs()
         return F.embedding(torch.bucketize(interval, self.edges, right=True), self.table).movedim(-1, 1)

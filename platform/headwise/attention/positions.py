@@ -25,15 +25,13 @@ class SinusoidalPositions(nn.Module):
     The sines stand in the first half of the width and the cosines in the second; the paper interleaves them.
     """
 
-    frequency: Tensor
-
     def __init__(self, width: int, base: float = 10_000.0) -> None:
         super().__init__()
-        self.register_buffer("frequency", _frequencies(width, base), persistent=False)
+        self.width, self.base = _even(width), base
 
     def forward(self, position: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time width"]:
-        """The vectors at `position`, of any size."""
-        angle = position[..., None] * self.frequency
+        """The vectors at `position`, of any size, in single precision."""
+        angle = _angles(position, self.width, self.base, torch.float32)
         return torch.cat([angle.sin(), angle.cos()], -1)
 
 
@@ -41,25 +39,30 @@ class Rotary(nn.Module):
     """Rotates queries and keys by their position, so that their product depends on the distance alone (RoFormer, Su et al. 2021).
 
     Pairs are (i, i + head width / 2), as in GPT-NeoX, where the paper pairs neighbours. Keys are cached already rotated.
+    Scores that are such a product know distances alone, those of Softmax and Window; the other kernels know places by it.
     """
-
-    frequency: Tensor
 
     def __init__(self, head_width: int, base: float = 10_000.0) -> None:
         super().__init__()
-        self.register_buffer("frequency", _frequencies(head_width, base), persistent=False)
+        self.head_width, self.base = _even(head_width), base
 
     def forward(
         self, heads: Float[Tensor, "batch heads time head_width"], position: Int[Tensor, "batch time"]
     ) -> Float[Tensor, "batch heads time head_width"]:
         """`heads` rotated to `position`."""
-        angle = position[:, None, :, None] * self.frequency
-        cos, sin = angle.cos(), angle.sin()
+        angle = _angles(position, self.head_width, self.base, torch.promote_types(heads.dtype, torch.float32))[:, None]
+        cos, sin = angle.cos().to(heads.dtype), angle.sin().to(heads.dtype)
         first, second = heads.chunk(2, -1)
         return torch.cat([first * cos - second * sin, first * sin + second * cos], -1)
 
 
-def _frequencies(width: int, base: float) -> Tensor:
+def _even(width: int) -> int:
     if width % 2:
         raise ValueError(f"width ({width}) must be even: its dimensions are rotated in pairs")
-    return base ** (-torch.arange(0, width, 2).float() / width)
+    return width
+
+
+def _angles(position: Tensor, width: int, base: float, dtype: torch.dtype) -> Tensor:
+    # Made anew, so that a module's .half() cannot coarsen it: half precision does not tell large positions apart.
+    frequency = base ** (-torch.arange(0, width, 2, dtype=dtype, device=position.device) / width)
+    return position[..., None] * frequency

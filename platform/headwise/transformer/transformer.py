@@ -52,8 +52,8 @@ class Writer(nn.Module):
 
     def embed(self, tokens: Int[Tensor, "batch time"], at: Coordinates) -> Float[Tensor, "batch time width"]:
         """Each token's vector times sqrt(width), and its position."""
-        vectors = self.embedding(tokens) * math.sqrt(self.embedding.embedding_dim) + self.positions(at.position)
-        embedded: Tensor = self.dropout(vectors)
+        vectors = self.embedding(tokens) * math.sqrt(self.embedding.embedding_dim)
+        embedded: Tensor = self.dropout(vectors + self.positions(at.position).to(vectors.dtype))
         return embedded
 
     def logits(self, hidden: Float[Tensor, "batch time width"]) -> Float[Tensor, "batch time vocab"]:

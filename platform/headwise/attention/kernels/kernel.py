@@ -29,10 +29,10 @@ class Kernel(Protocol):
         ...
 
     def check(self, mask: Mask, *, biased: bool) -> None:
-        """Whether the kernel can follow a mask, and add a bias to its scores.
+        """Refuse a mask that the kernel cannot follow, or a bias that it cannot add to its scores.
 
         Raises:
-            ValueError: it cannot; the message says what would do.
+            ValueError: of such a mask or bias; the message says what would do.
         """
         ...
 
@@ -42,7 +42,7 @@ class Recurrent(Protocol):
     """A kernel that carries a summary of the past from step to step where others carry the past itself."""
 
     def empty_memory(self, batch: int, heads: int, head_width: int, like: Tensor) -> Any:
-        """A memory of nothing, of the type and device of `like`; tensors or a named tuple of them."""
+        """A memory of nothing on the device of `like`, in its type or a finer one; tensors or a named tuple of them."""
         ...
 
     def step(

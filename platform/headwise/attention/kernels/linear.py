@@ -28,13 +28,14 @@ class Sums(NamedTuple):
 
 
 class Linear(nn.Module):
-    """Linear attention (Katharopoulos et al. 2020, eq. 4 and 9), with phi(x) = elu(x) + 1.
+    """Linear attention (Katharopoulos et al. 2020, eq. 4 and 9), with phi(x) = elu(x) + 1 (eq. 7).
 
         o_i = sum_j (phi(q_i) . phi(k_j)) v_j / sum_j (phi(q_i) . phi(k_j)), over the keys j that i may see
 
     Time and memory are length x (chunk + head width): every pair within a chunk, and for the rest phi(q_i) times the sum of
     phi(k_j) [v_j, 1]' over the chunks before (and those after, where the mask is not causal). Step by step it needs the sums
-    alone, whatever the length. Without a softmax it cannot single a key out.
+    alone, whatever the length. Without a softmax it cannot single a key out. That the sums are taken once a chunk is the
+    chunkwise form of Hua et al. 2022 ("Transformer Quality in Linear Time", section 3.3).
 
     It follows `causal` and `same_segment`, alone or together; sequences are kept apart whatever the mask says. Between other
     tokens than themselves (cross-attention) it evaluates every pair.
@@ -59,7 +60,7 @@ class Linear(nn.Module):
             )
         if biased:
             raise ValueError(
-                "Linear has no scores that a bias could be added to: use Rotary or positions on the tokens"
+                "Linear has no scores that a bias could be added to: add positions to the tokens"
             )
 
     def forward(
@@ -72,21 +73,22 @@ class Linear(nn.Module):
     ) -> Float[Tensor, "batch heads queries value_width"]:
         """As every kernel."""
         self.check(view.mask, biased=bias is not None)
-        query, key, value = _features(query, key, value)
+        dtype, (query, key, value) = query.dtype, _features(query, key, value)
         rule = view.mask & same_segment
         if not view.within:
-            return _divide(_pairs(query, key, value, view.once(Linear, lambda: View(view.at, rule, view.of))))
+            return _divide(_pairs(query, key, value, view.once(Linear, lambda: View(view.at, rule, view.of))), dtype)
         plan, here, chunks = view.once((Linear, self.chunk), lambda: self._plan(view.at, rule))
         query, key, value = (gather(heads, plan.queries) for heads in (query, key, value))
         sums = _pairs(query, key, value, here) + chunks.before(query, key, value)
         if rule.ahead > 0:
             sums = sums + chunks.after(query, key, value)
-        return _divide(restore(sums, plan.order, view.at.segment.shape[0]))
+        return _divide(restore(sums, plan.order, view.at.segment.shape[0]), dtype)
 
     def empty_memory(self, batch: int, heads: int, head_width: int, like: Tensor) -> Sums:
-        """Sums of nothing."""
+        """Sums of nothing, in single precision at least."""
+        dtype = torch.promote_types(like.dtype, torch.float32)
         return Sums(
-            like.new_zeros(batch, heads, head_width, head_width + 1),
+            like.new_zeros(batch, heads, head_width, head_width + 1, dtype=dtype),
             torch.zeros(batch, dtype=torch.long, device=like.device),
         )
 
@@ -99,12 +101,15 @@ class Linear(nn.Module):
         mask: Mask,
         memory: Sums,
     ) -> tuple[Float[Tensor, "batch heads queries value_width"], Sums]:
-        """The answer for the next tokens given the sums of those before them, and the sums with them."""
+        """The answer for the next tokens given the sums of those before them, and the sums with them.
+
+        Among the next tokens themselves every pair is evaluated: give a long beginning to `forward`, or in pieces.
+        """
         self.check(mask, biased=False)
-        query, key, value = _features(query, key, value)
+        dtype, (query, key, value) = query.dtype, _features(query, key, value)
         fresh = _pairs(query, key, value, View(at, mask & same_segment))
         continued = (at.segment == memory.segment[:, None])[:, None, :, None]
-        answer = _divide(fresh + (query * continued) @ memory.totals)
+        answer = _divide(fresh + (query * continued) @ memory.totals, dtype)
 
         place = torch.arange(at.segment.shape[1], device=at.segment.device)
         last = (place * (at.segment > 0)).argmax(1, keepdim=True)  # the last real token; the first, were there none
@@ -112,7 +117,8 @@ class Linear(nn.Module):
         segment = torch.where(segment > 0, segment, memory.segment)
         same = (at.segment == segment[:, None]) & (at.segment > 0)
         kept = (segment == memory.segment)[:, None, None, None]
-        totals = memory.totals * kept + (key * same[:, None, :, None]).transpose(2, 3) @ value
+        fresh = (key * same[:, None, :, None]).transpose(2, 3) @ value
+        totals = memory.totals * kept + fresh.to(memory.totals.dtype)
         return answer, Sums(totals, segment)
 
     def _plan(self, at: Coordinates, rule: Mask) -> tuple[Layout, View, "_Chunks"]:
@@ -132,43 +138,59 @@ class _Chunks(NamedTuple):
 
     def before(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """What each query gets from the chunks before its own; all are [batch x chunks, heads, chunk, width]."""
-        opening, place = self.segment[:, :, 0], self._place()
-        sums = self._sums(key, value, F.pad(opening[:, 1:], (0, 1)))
-        past = sums.cumsum(1) - sums
-        same = (opening[:, :, None] == opening[:, None, :]) & (place[:, None] >= place)
-        begins = (place - same.sum(2)).clamp(min=0)  # the chunk before the first one that the sequence opens
-        return self._given(query, past, begins, opening)
+        return self._gathered(query, key, value, self.segment[:, :, 0], backwards=False)
 
     def after(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """What each query gets from the chunks after its own."""
-        closing, place = self.segment[:, :, -1], self._place()
-        sums = self._sums(key, value, F.pad(closing[:, :-1], (1, 0)))
-        future = sums.sum(1, keepdim=True) - sums.cumsum(1)
-        same = (closing[:, :, None] == closing[:, None, :]) & (place[:, None] <= place)
-        ends = torch.minimum(place + same.sum(2), place[-1])  # the chunk after the last one that the sequence closes
-        return self._given(query, future, ends, closing)
+        return self._gathered(query, key, value, self.segment[:, :, -1], backwards=True)
 
-    def _place(self) -> Tensor:
-        return torch.arange(self.segment.shape[1], device=self.segment.device)
+    def _gathered(self, query: Tensor, key: Tensor, value: Tensor, crossing: Tensor, *, backwards: bool) -> Tensor:
+        # A chunk's sum is of the sequence that crosses into its neighbour, and a query gets sums of its own sequence alone.
+        neighbour = F.pad(crossing[:, :-1], (1, 0)) if backwards else F.pad(crossing[:, 1:], (0, 1))
+        sums = (key * self._of(neighbour)).transpose(2, 3) @ value
+        sums = sums.unflatten(0, crossing.shape).to(key.dtype)
+        if backwards:
+            running = _running(sums.flip(1), crossing.flip(1)).flip(1)
+        else:
+            running = _running(sums, crossing)
+        gathered: Tensor = (query * self._of(crossing)) @ running.flatten(0, 1)
+        return gathered
 
-    def _sums(self, key: Tensor, value: Tensor, crossing: Tensor) -> Tensor:
-        # Of each chunk only the sequence that crosses into the neighbour is summed, so that no other can leak.
-        belongs = (self.segment == crossing[:, :, None]) & (self.segment > 0)
-        sums = (key * belongs.flatten(0, 1)[:, None, :, None]).transpose(2, 3) @ value
-        return sums.reshape(*belongs.shape[:2], *sums.shape[1:])
-
-    def _given(self, query: Tensor, running: Tensor, edge: Tensor, segment: Tensor) -> Tensor:
-        # The running sum since the chunk where the sequence begins, or until the one where it ends.
-        batch, chunks = edge.shape
-        flat = (edge + torch.arange(batch, device=edge.device)[:, None] * chunks).flatten()
-        sums = running.flatten(0, 1)
+    def _of(self, segment: Int[Tensor, "batch chunks"]) -> Tensor:
+        # 1 for the tokens that belong to their chunk's `segment`, ready to be multiplied with heads
         belongs = (self.segment == segment[:, :, None]) & (self.segment > 0)
-        given: Tensor = (query * belongs.flatten(0, 1)[:, None, :, None]) @ (sums - sums.index_select(0, flat))
-        return given
+        return belongs.flatten(0, 1)[:, None, :, None]
+
+
+def _running(
+    sums: Float[Tensor, "batch chunks heads head_width value_width_and_1"], segment: Int[Tensor, "batch chunks"]
+) -> Float[Tensor, "batch chunks heads head_width value_width_and_1"]:
+    """For each chunk, the sum over the chunks before it as far back as its sequence goes."""
+    if torch.compiler.is_exporting():
+        return _running_in_a_graph(sums, segment)
+    # Begun anew at each sequence. Subtracting what came before would let large values of one sequence round the next one's away.
+    goes_on = (segment[:, 1:] == segment[:, :-1])[:, :, None, None, None]
+    running = [torch.zeros_like(sums[:, 0])]
+    for own, on in zip(sums.unbind(1)[:-1], goes_on.unbind(1), strict=True):
+        running.append(own + running[-1].where(on, 0))
+    return torch.stack(running, 1)
+
+
+def _running_in_a_graph(sums: Tensor, segment: Tensor) -> Tensor:
+    # No graph can loop over a free number of chunks, so here it is one subtraction, which rows of one sequence do not feel.
+    place = torch.arange(segment.shape[1], device=segment.device)
+    until = sums.cumsum(1) - sums
+    same = (segment[:, :, None] == segment[:, None, :]) & (place[:, None] >= place)
+    begins = (place - same.sum(2)).clamp(min=0)  # the chunk before the first one that the sequence opens
+    flat = begins + torch.arange(segment.shape[0], device=segment.device)[:, None] * segment.shape[1]
+    return until - until.flatten(0, 1).index_select(0, flat.flatten()).unflatten(0, segment.shape)
 
 
 def _features(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    # In single precision at least: a sum of half-precision numbers stops growing after some hundred of them.
+    dtype = torch.promote_types(query.dtype, torch.float32)
     shared = query.shape[1] // key.shape[1]
+    query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
     key, value = key.repeat_interleave(shared, 1), value.repeat_interleave(shared, 1)
     return _phi(query), _phi(key), torch.cat([value, torch.ones_like(value[..., :1])], -1)
 
@@ -183,6 +205,6 @@ def _pairs(query: Tensor, key: Tensor, value: Tensor, view: View) -> Tensor:
     return mixed
 
 
-def _divide(sums: Tensor) -> Tensor:
+def _divide(sums: Tensor, dtype: torch.dtype) -> Tensor:
     weighted, weight = sums[..., :-1], sums[..., -1:]
-    return weighted / weight.masked_fill(weight == 0, 1)  # where no key is seen, both are 0
+    return (weighted / weight.masked_fill(weight == 0, 1)).to(dtype)  # where no key is seen, both are 0
