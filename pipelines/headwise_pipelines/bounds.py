@@ -24,6 +24,18 @@ def at_least(group: str, settings: Any, **bounds: float) -> None:
             raise InputError(f"{_flag(group, name)} ({value}) must be at least {bound}")
 
 
+def at_most(group: str, settings: Any, **bounds: float) -> None:
+    """Each named value must not be above its bound.
+
+    Raises:
+        InputError: the first that is.
+    """
+    for name, bound in bounds.items():
+        value = getattr(settings, name)
+        if not value <= bound:
+            raise InputError(f"{_flag(group, name)} ({value}) must be at most {bound}")
+
+
 def share(group: str, settings: Any, name: str) -> None:
     """A share of something that is switched off: from 0 to below 1.
 

@@ -11,25 +11,34 @@ from torch import Tensor
 from headwise.training.optimization import OptimizerSettings, adamw
 from headwise_recsys.batches import Asked, Packed, ask
 from headwise_recsys.interactions import Interactions
-from headwise_recsys.losses import softmax_cross_entropy
+from headwise_recsys.losses import Loss, exact_softmax
 from headwise_recsys.metrics import hit_rate, ndcg, ranks
 from headwise_recsys.model import SASRec
 from headwise_recsys.splits import Queries
 
 
 class RecommenderTask(pl.LightningModule):
-    """Next-item training of a SASRec by exact softmax; validation ranks the full catalogue."""
+    """Next-item training of a SASRec; validation ranks the full catalogue.
 
-    def __init__(self, model: SASRec, data: Interactions, optimization: OptimizerSettings) -> None:
+    Args:
+        model: the model.
+        data: what validation queries point into.
+        optimization: learning rate and its course.
+        loss: what the model learns by.
+    """
+
+    def __init__(
+        self, model: SASRec, data: Interactions, optimization: OptimizerSettings, loss: Loss = exact_softmax
+    ) -> None:
         super().__init__()
-        self.model, self.data, self.optimization = model, data, optimization
+        self.model, self.data, self.optimization, self.loss = model, data, optimization, loss
         self._ranks: list[NDArray[np.float64]] = []
 
     def training_step(self, batch: Packed, _: int) -> Tensor:
-        """Mean cross-entropy over the real positions."""
+        """The mean loss over the real positions."""
         real = batch.at.segment > 0
         hidden = self.model(batch.items, batch.at)[real]
-        loss = softmax_cross_entropy(hidden, self.model.embedding.weight[1:], batch.targets[real] - 1)
+        loss = self.loss(hidden, batch.targets[real], self.model.vectors)
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=int(real.sum()), prog_bar=True)
         return loss
 

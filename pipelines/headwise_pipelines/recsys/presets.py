@@ -3,9 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from headwise.errors import InputError
 from headwise.training.optimization import OptimizerSettings
 from headwise.training.settings import FitSettings
-from headwise_pipelines.bounds import at_least, compatible, divisible_heads, share
+from headwise_pipelines.bounds import at_least, at_most, compatible, divisible_heads, share
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,33 @@ class SASRecSettings:
 
 
 @dataclass(frozen=True)
+class LossSettings:
+    """What the model learns by.
+
+    Attributes:
+        name: `softmax` compares with the whole catalogue, exactly; `sampled`, `gbce` and `bce` with drawn items, for large ones.
+        negatives: items drawn to compare with.
+        shared: one draw for a whole batch; without it every position has its own, which is slow for more than a few.
+        in_batch: share of the negatives of `sampled` that are targets of the batch, and so as popular as those.
+        calibration: of `gbce`: 0 makes it `bce`, 1 makes its scores probabilities.
+    """
+
+    name: Literal["softmax", "sampled", "gbce", "bce"] = "softmax"
+    negatives: int = 256
+    shared: bool = True
+    in_batch: float = 0.5
+    calibration: float = 0.75
+
+    def __post_init__(self) -> None:
+        at_least("loss", self, negatives=1, in_batch=0, calibration=0)
+        at_most("loss", self, in_batch=1, calibration=1)
+        if self.name == "sampled" and not self.shared:
+            raise InputError(
+                "loss.shared (false): the negatives of the sampled loss are shared by the batch; use gbce or bce"
+            )
+
+
+@dataclass(frozen=True)
 class RecsysConfig:
     """Everything that decides what a recommender run computes, but for the data.
 
@@ -54,6 +82,7 @@ class RecsysConfig:
         split: which events are predicted; reports give the baselines of both splits where the data has times.
         tokens: real inputs of a training batch, about.
         model: size and shape of the model.
+        loss: what it learns by.
         optimizer: learning rate and its course.
         fit: epochs, patience, averaging, seed, device.
     """
@@ -62,6 +91,7 @@ class RecsysConfig:
     split: Literal["leave-one-out", "temporal"] = "leave-one-out"
     tokens: int = 4096
     model: SASRecSettings = field(default_factory=SASRecSettings)
+    loss: LossSettings = field(default_factory=LossSettings)
     optimizer: OptimizerSettings = field(default_factory=lambda: OptimizerSettings(rate=1.5e-3, warmup=200))
     fit: FitSettings = field(default_factory=lambda: FitSettings(epochs=30, patience=6, average=0.995))
 

@@ -13,6 +13,7 @@ from headwise.transformer import rollout
 from headwise_pipelines.launch import Launched, Order, Outcome, curves, launch, say
 from headwise_pipelines.mechanisms import added, biases, kernels
 from headwise_pipelines.recsys.export import export, settings
+from headwise_pipelines.recsys.losses import chosen
 from headwise_pipelines.recsys.matching import rows
 from headwise_pipelines.recsys.presets import RecsysConfig
 from headwise_pipelines.recsys.report import SPLITS, baselines, other_split, test_metrics
@@ -38,7 +39,7 @@ def train(order: Order, config: RecsysConfig) -> Outcome:
         torch.manual_seed(config.fit.seed)
         model = build(config, data)
         launched.begin(model, lambda start: rows(start, model, data))
-        task = RecommenderTask(model, data, config.optimizer)
+        task = RecommenderTask(model, data, config.optimizer, chosen(config.loss, data, split.train_stops))
         fitted = fit(
             task,
             InteractionBatches(data, split, window=config.model.window, tokens=config.tokens, seed=config.fit.seed),

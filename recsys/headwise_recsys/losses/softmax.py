@@ -1,4 +1,4 @@
-"""The training loss: exact softmax cross-entropy over the whole catalogue."""
+"""Exact softmax cross-entropy over the whole catalogue."""
 
 from typing import Any
 
@@ -7,8 +7,17 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from headwise_recsys.losses.loss import Vectors
+
 CACHE = 2 * 2**20  # bytes of logits at a time: they are read three times, so they should stay in a core's cache
 LEAST_ROWS = 64  # below this the matrix products lose more than the cache gives
+
+
+def exact_softmax(
+    hidden: Float[Tensor, "positions width"], targets: Int[Tensor, " positions"], vectors: Vectors
+) -> Float[Tensor, ""]:
+    """As every loss: `softmax_cross_entropy` over all items."""
+    return softmax_cross_entropy(hidden, vectors(), targets - 1)
 
 
 def softmax_cross_entropy(

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from headwise_recsys import losses
-from headwise_recsys.losses import softmax_cross_entropy
+from headwise_recsys.losses import softmax
+from headwise_recsys.losses.softmax import exact_softmax, softmax_cross_entropy
 
 POSITIONS, WIDTH, ITEMS = 23, 5, 11
 
@@ -63,8 +63,8 @@ def test_by_hand() -> None:
 def test_equals_the_textbook_form_in_chunks_of_any_size(
     monkeypatch: pytest.MonkeyPatch, rows: int, dtype: torch.dtype, tolerance: float
 ) -> None:
-    monkeypatch.setattr(losses, "LEAST_ROWS", 1)
-    monkeypatch.setattr(losses, "CACHE", 4 * ITEMS * rows)
+    monkeypatch.setattr(softmax, "LEAST_ROWS", 1)
+    monkeypatch.setattr(softmax, "CACHE", 4 * ITEMS * rows)
     given_ = drawn(POSITIONS, WIDTH, ITEMS, dtype)
     expected = value_and_gradients(textbook, *given_)
     for got, want in zip(value_and_gradients(softmax_cross_entropy, *given_), expected, strict=True):
@@ -96,7 +96,7 @@ def test_never_holds_positions_by_items() -> None:
         value_and_gradients(softmax_cross_entropy, *given_)
     with Ops() as theirs:
         value_and_gradients(textbook, *given_)
-    assert ours.largest == losses.LEAST_ROWS * items == losses.CACHE // 4 // items * items
+    assert ours.largest == softmax.LEAST_ROWS * items == softmax.CACHE // 4 // items * items
     assert theirs.largest == positions * items
 
 
@@ -147,3 +147,9 @@ def test_second_derivatives_are_refused_not_left_out() -> None:
     (slope,) = torch.autograd.grad(squared, hidden, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         slope.sum().backward()
+
+
+def test_as_a_loss_it_counts_items_from_one() -> None:
+    hidden, weight, targets = drawn(POSITIONS, WIDTH, ITEMS, torch.float64)
+    got = exact_softmax(hidden, targets + 1, lambda items=None: weight if items is None else weight[items - 1])
+    torch.testing.assert_close(got, softmax_cross_entropy(hidden, weight, targets))
