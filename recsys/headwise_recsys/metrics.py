@@ -87,23 +87,45 @@ def ranks(scores: NDArray[np.floating], data: Interactions, queries: Queries) ->
     Raises:
         ValueError: the scores have another shape or hold NaN.
     """
+    best, worst = places(eligible(scores, data, queries), data.items[queries.targets])
+    return (best + worst) / 2
+
+
+def eligible(scores: NDArray[np.floating], data: Interactions, queries: Queries) -> NDArray[np.floating]:
+    """A copy of the scores [n, V + 1] with NaN for padding and for the items of each history, which cannot be given.
+
+    Raises:
+        ValueError: the scores have another shape or hold NaN.
+    """
     needed = (len(queries), data.item_count + 1)
     if scores.shape != needed:
         raise ValueError(f"scores have shape {scores.shape}, one row a query and one column an item make {needed}")
-    rows = np.arange(len(queries))
-    targets = data.items[queries.targets]
     scores = np.array(scores)
     scores[:, 0] = 0
     if np.isnan(scores.min()):
         raise ValueError(f"scores of {np.isnan(scores).any(axis=1).sum()} of {len(queries)} queries hold NaN")
-    mine = scores[rows, targets][:, None]
     query, event = spans(queries.starts, queries.stops)
-    # NaN is neither greater than nor equal to anything: what is not eligible drops out of both counts.
     scores[query, data.items[event]] = np.nan
     scores[:, 0] = np.nan
+    return scores
+
+
+def places(scores: NDArray[np.floating], targets: NDArray[np.integer]) -> tuple[Floats, Floats]:
+    """Rank of each target if every tie fell in its favour, and if every tie fell against it.
+
+    Args:
+        scores: [n, V + 1], NaN for what cannot be given.
+        targets: [n], one column of each row.
+
+    Returns:
+        The best and the worst rank, float64 [n] each; infinite where the target cannot be given.
+    """
+    mine = np.take_along_axis(scores, targets[:, None].astype(np.int64), axis=1)
+    # NaN is neither greater than nor equal to anything: what is not eligible drops out of both counts.
     better = np.count_nonzero(scores > mine, axis=1)
-    equal = np.count_nonzero(scores == mine, axis=1) - 1  # itself
-    return np.where(np.isnan(scores[rows, targets]), np.inf, 1 + better + equal / 2)
+    equal = np.count_nonzero(scores == mine, axis=1)  # itself, too
+    missing = np.isnan(mine[:, 0])
+    return np.where(missing, np.inf, better + 1), np.where(missing, np.inf, better + equal)
 
 
 def hit_rate(ranks: Floats, k: int) -> Floats:
@@ -122,20 +144,3 @@ def ndcg(ranks: Floats, k: int) -> Floats:
 def reciprocal_rank(ranks: Floats) -> Floats:
     """1 / rank for each query, float64 [n]; the mean is MRR over the whole catalogue."""
     return 1 / ranks
-
-
-def interval(values: Floats, level: float = 0.95, resamples: int = 2000, seed: int = 0) -> tuple[float, float]:
-    """Percentile bootstrap interval of a mean over queries (Efron 1979).
-
-    Two scorers on the same queries are compared by the interval of the differences of their values, query by query.
-
-    Args:
-        values: one number a query, for instance `ndcg(ranks, 10)`.
-        level: share of the resampled means inside the interval.
-        resamples: how often the queries are drawn again, with replacement.
-        seed: the same seed gives the same interval.
-    """
-    generator = np.random.default_rng(seed)
-    means = [values[generator.integers(len(values), size=len(values))].mean() for _ in range(resamples)]
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from headwise.errors import InputError
 from headwise_recsys.interactions import Interactions
-from headwise_recsys.metrics import Evaluation, evaluate, hit_rate, interval, ndcg, ranks, reciprocal_rank
+from headwise_recsys.metrics import Evaluation, eligible, evaluate, hit_rate, ndcg, places, ranks, reciprocal_rank
 from headwise_recsys.splits import Queries
 
 ITEMS = 13
@@ -42,6 +42,14 @@ def test_rank_by_hand():
     table = np.stack([scores(_1=9, _2=8, _3=7, _7=6, _4=6, _5=6, _0=99), scores(_3=1, _5=2)])
     # Items 1 and 2 are history and 0 is padding; item 3 is better; 4 and 5 are equal: ranks 2, 3, 4, at their mean.
     assert ranks(table, data, queries).tolist() == [3, 1]
+
+
+def test_ties_fall_for_or_against_the_target():
+    data, queries = histories([1, 2, 7], [3, 5], [7, 7])
+    table = np.stack([scores(_1=9, _2=8, _3=7, _7=6, _4=6, _5=6, _0=99), scores(_3=1, _5=2), scores(_7=1)])
+    best, worst = places(eligible(table, data, queries), data.items[queries.targets])
+    assert best.tolist() == [2, 1, np.inf]
+    assert worst.tolist() == [4, 1, np.inf]
 
 
 def test_a_constant_scorer_ranks_in_the_middle():
@@ -124,14 +132,3 @@ def test_batches_change_nothing(batch):
         return table[data.items[queries.stops - 1]]
 
     np.testing.assert_array_equal(evaluate(scorer, data, queries, batch).ranks, evaluate(scorer, data, queries).ranks)
-
-
-def test_interval_is_the_textbook_one_and_repeatable():
-    values = (np.arange(1000) < 300).astype(float)
-    low, high = interval(values)
-    error = 1.96 * np.sqrt(0.3 * 0.7 / 1000)
-    assert low == pytest.approx(0.3 - error, abs=0.004)
-    assert high == pytest.approx(0.3 + error, abs=0.004)
-    assert interval(values) == (low, high)
-    assert interval(values, seed=1) != (low, high)
-    assert interval(np.ones(7)) == (1, 1)
