@@ -100,7 +100,7 @@ class ItemKNN:
 
     def fit(self, data: Interactions, stops: NDArray[np.int64]) -> Scorer:
         """A scorer whose scores are sums of weighted cosines."""
-        chosen = _user_items(data, stops)
+        chosen = user_items(data, stops)
         unit = chosen.multiply(1 / np.sqrt(np.maximum(chosen.sum(axis=0), 1, dtype=np.float32))).tocsc()
         blocks = [_nearest(unit, start, self.neighbours) for start in range(0, unit.shape[1], BLOCK)]
         return _similar_to_history(sparse.vstack(blocks, format="csr"), self.decay)
@@ -132,7 +132,7 @@ class EASE:
                 f"{data.name}: EASE inverts a matrix of items x items and {data.item_count:,} are more than "
                 f"{LARGEST:,}; raise min_count, or leave EASE out"
             )
-        chosen = _user_items(data, stops)
+        chosen = user_items(data, stops)
         gram = (chosen.T @ chosen).toarray(order="F")
         gram[np.diag_indices_from(gram)] += self.penalty
         inverse = _inverse(gram)
@@ -141,11 +141,12 @@ class EASE:
         return _similar_to_history(inverse, self.decay)
 
 
-def _user_items(data: Interactions, stops: NDArray[np.int64]) -> sparse.csr_array:
+def user_items(data: Interactions, stops: NDArray[np.int64]) -> sparse.csr_array:
+    """The binary user-item matrix [users, V + 1] of the events `offsets[u]:stops[u]` of every user: 1 however often."""
     users, events = spans(data.offsets[:-1], stops)
     ones = np.ones(len(events), np.float32)
     matrix = sparse.csr_array((ones, (users, data.items[events])), shape=(data.users, data.item_count + 1))
-    matrix.data[:] = 1  # however often
+    matrix.data[:] = 1
     return matrix
 
 

@@ -39,7 +39,9 @@ def compare(first: Floats, second: Floats) -> Comparison:
         ValueError: they are not of one length.
     """
     if first.shape != second.shape:
-        raise ValueError(f"first has {len(first)} values, second has {len(second)}: a paired test needs the same queries")
+        raise ValueError(
+            f"first has {len(first)} values, second has {len(second)}: a paired test needs the same queries"
+        )
     differences = first - second
     low, high = interval(differences)
     return Comparison(float(differences.mean()), low, high, randomisation(differences))
@@ -90,9 +92,7 @@ def interval(values: Floats, level: float = 0.95, resamples: int = 2000, seed: i
     return float(low), float(high)
 
 
-def intervals(
-    values: Floats, level: float = 0.95, resamples: int = 2000, seed: int = 0
-) -> NDArray[np.float64]:
+def intervals(values: Floats, level: float = 0.95, resamples: int = 2000, seed: int = 0) -> NDArray[np.float64]:
     """Percentile bootstrap intervals of means over queries (Efron 1979), several figures of the same queries at once.
 
     Args:
