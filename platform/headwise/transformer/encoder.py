@@ -6,18 +6,18 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from headwise.attention import Coordinates, Mask, View
-from headwise.transformer.block import Block, State
+from headwise.transformer.block import State
 
 
 class Encoder(nn.Module):
     """Blocks one after another, and a norm at the end.
 
     Args:
-        blocks: the blocks, from input to output.
+        blocks: `Block`s, or what answers like one, from input to output.
         width: of the tokens.
     """
 
-    def __init__(self, blocks: Iterable[Block], width: int) -> None:
+    def __init__(self, blocks: Iterable[nn.Module], width: int) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
         self.norm = nn.LayerNorm(width)

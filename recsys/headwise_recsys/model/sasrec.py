@@ -1,6 +1,7 @@
 """SASRec: a causal Transformer over a user's items, scored against the embeddings of all items."""
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -21,6 +22,9 @@ from headwise.attention import (
     same_segment,
 )
 from headwise.transformer import Block, Encoder, FeedForward, SwiGLU
+from headwise_recsys.model.biases import PositionAndTime
+from headwise_recsys.model.heads import Cosine, Dot, Head, Transition
+from headwise_recsys.model.hstu import HSTU
 
 
 class SASRec(nn.Module):
@@ -33,8 +37,11 @@ class SASRec(nn.Module):
         width: of the embeddings.
         encoder: blocks of attention over `width`.
         window: how many items of a history the model looks at, at most.
+        head: how an item is compared with what is expected; `Dot()` where None.
         positions: gives the vector that is added to each item for its position; without it the encoder must know order itself.
         dropout: on the embedded history.
+        timed: whether the encoder looks at the times of events.
+        sparse: gradients of the item table hold only the rows that a step touched; for losses that do not touch all.
 
     Raises:
         ValueError: the encoder cannot follow the mask of a history, causal and within its own segment.
@@ -47,68 +54,95 @@ class SASRec(nn.Module):
         encoder: Encoder,
         *,
         window: int,
+        head: Head | None = None,
         positions: nn.Module | None = None,
         dropout: float = 0.0,
+        timed: bool = False,
+        sparse: bool = False,
     ) -> None:
         super().__init__()
         encoder.check(causal & same_segment)
-        self.items, self.window = items, window
-        self.embedding = nn.Embedding(items + 1, width, padding_idx=0)
+        self.items, self.window, self.timed = items, window, timed
+        self.embedding = nn.Embedding(items + 1, width, padding_idx=0, sparse=sparse)
         self.positions = positions
         self.dropout = nn.Dropout(dropout)
         self.encoder = encoder
+        self.head: Head = Dot() if head is None else head
         with torch.no_grad():
             nn.init.normal_(self.embedding.weight, std=width**-0.5)
             self.embedding.weight[0] = 0
 
-    def forward(self, history: Int[Tensor, "batch time"], at: Coordinates) -> Float[Tensor, "batch time width"]:
+    def forward(self, history: Int[Tensor, "batch time"], at: Coordinates) -> Float[Tensor, "batch time score_width"]:
         """What the model expects next, at every position.
 
         Args:
             history: items, in rows that may hold several packed histories.
             at: where each of them stands, at positions below the window; a row's histories are told apart by their segment.
         """
-        hidden: Tensor = self.encoder(self._embed(history, at), View(at, causal & same_segment))
-        return hidden
+        hidden = self.encoder(self._embed(history, at), View(at, causal & same_segment))
+        return self.head.expected(hidden, history)
 
     def expects(
-        self, history: Int[Tensor, "batch time"], lengths: Int[Tensor, " batch"]
-    ) -> Float[Tensor, "batch width"]:
+        self,
+        history: Int[Tensor, "batch time"],
+        lengths: Int[Tensor, " batch"],
+        times: Int[Tensor, "batch time"] | None = None,
+    ) -> Float[Tensor, "batch score_width"]:
         """What the model expects after each whole history, of rows right-padded with 0.
 
+        Args:
+            history: items, oldest first.
+            lengths: how many items each row holds.
+            times: of the events in seconds, for a model that is `timed`.
+
         Raises:
-            ValueError: the rows are longer than the window.
+            ValueError: the rows are longer than the window, or a timed model is given no times.
         """
-        at = self._coordinates(history, lengths)
+        at = self._coordinates(history, lengths, times)
         hidden: Tensor = self.encoder(self._embed(history, at), View(at, causal))
-        last = (lengths - 1).clamp(min=0)[:, None, None].expand(-1, 1, hidden.shape[2])
-        return hidden.gather(1, last).squeeze(1)
+        last = (lengths - 1).clamp(min=0)[:, None]
+        hidden = hidden.gather(1, last[:, :, None].expand(-1, 1, hidden.shape[2])).squeeze(1)
+        return self.head.expected(hidden, history.gather(1, last).squeeze(1))
 
-    def vectors(self, items: Int[Tensor, "..."] | None = None) -> Float[Tensor, "... width"]:
+    def vectors(self, items: Int[Tensor, "..."] | None = None) -> Float[Tensor, "... score_width"]:
         """The vectors of `items`, or of the whole catalogue, items 1..V in order, where None."""
-        vectors: Tensor = self.embedding.weight[1:] if items is None else self.embedding(items)
-        return vectors
+        if items is None:
+            return self._table()[1:]
+        return self.head.vectors(self.embedding(items), items)
 
-    def scores(self, expected: Float[Tensor, "batch width"]) -> Float[Tensor, "batch items+1"]:
+    def scores(self, expected: Float[Tensor, "batch score_width"]) -> Float[Tensor, "batch items+1"]:
         """The score of every item, padding (item 0) included."""
-        return F.linear(expected, self.embedding.weight)
+        return F.linear(expected, self._table())
 
-    def attention_weights(self, history: Int[Tensor, "batch time"], lengths: Int[Tensor, " batch"]) -> list[Tensor]:
+    def attention_weights(
+        self,
+        history: Int[Tensor, "batch time"],
+        lengths: Int[Tensor, " batch"],
+        times: Int[Tensor, "batch time"] | None = None,
+    ) -> list[Tensor]:
         """Per block, [batch, heads, time, time]: how much of each item every position takes.
 
         Raises:
-            ValueError: the rows are longer than the window.
+            ValueError: as `expects`.
         """
-        at = self._coordinates(history, lengths)
+        at = self._coordinates(history, lengths, times)
         return self.encoder.weights(self._embed(history, at), View(at, causal & same_segment))
 
-    def _coordinates(self, history: Tensor, lengths: Tensor) -> Coordinates:
+    def _table(self) -> Tensor:
+        return self.head.vectors(self.embedding.weight, None)
+
+    def _coordinates(self, history: Tensor, lengths: Tensor, times: Tensor | None) -> Coordinates:
         if history.shape[1] > self.window:
             raise ValueError(
                 f"history holds {history.shape[1]} items, the model looks at {self.window} (its window): "
                 f"give the last {self.window}"
             )
-        return rows(lengths, history.shape[1])
+        at = rows(lengths, history.shape[1])
+        if not self.timed:
+            return at
+        if times is None:
+            raise ValueError("the model looks at the times of events: give `times`, in seconds, beside the history")
+        return at._replace(time=times)
 
     def _embed(self, history: Tensor, at: Coordinates) -> Tensor:
         tokens = self.embedding(history)
@@ -126,13 +160,18 @@ def sasrec(
     blocks: int = 2,
     heads: int = 2,
     hidden: int | None = None,
+    block: Literal["transformer", "hstu"] = "transformer",
     kernel: Callable[[], Kernel] = Softmax,
     positions: nn.Module | None = None,
     rotary: bool = False,
     bias: Callable[[], Bias] | None = None,
+    timed: bool = False,
     gated: bool = False,
     swiglu: bool = False,
+    cosine: bool = False,
+    transition: int = 0,
     dropout: float = 0.2,
+    sparse: bool = False,
 ) -> SASRec:
     """A SASRec from its numbers.
 
@@ -143,28 +182,49 @@ def sasrec(
         blocks: how many.
         heads: of each block's attention.
         hidden: width of the feed-forward's inside; 4 x width where None.
+        block: attention and feed-forward, or HSTU, which has neither kernel nor feed-forward.
         kernel: makes each block's kernel.
         positions: gives the vectors that are added to the items; learned ones where None and nothing else knows order.
         rotary: rotary positions.
         bias: makes each block's bias.
+        timed: a bias by distance and interval of time, in the place of `bias`.
         gated: gates on the residual branches (LiGR).
         swiglu: SwiGLU in place of a GELU feed-forward.
+        cosine: compares directions, with a learned temperature, in place of the dot product.
+        transition: rank of what is added for how items follow the last one; 0 adds nothing.
         dropout: on the embedded history and on every branch.
+        sparse: gradients of the item table hold only the rows that a step touched.
     """
     inside = 4 * width if hidden is None else hidden
 
-    def block() -> Block:
-        attention = Attention(
-            width,
-            heads,
-            kernel=kernel(),
-            rotary=Rotary(width // heads) if rotary else None,
-            bias=None if bias is None else bias(),
-        )
+    def bias_of_block() -> Bias | None:
+        if timed:
+            return PositionAndTime(heads, window)
+        return None if bias is None else bias()
+
+    def transformer_block() -> Block:
+        turns = Rotary(width // heads) if rotary else None
+        attention = Attention(width, heads, kernel=kernel(), rotary=turns, bias=bias_of_block())
         feed_forward = SwiGLU(width, inside, dropout) if swiglu else FeedForward(width, inside, nn.GELU(), dropout)
         return Block(width, attention, feed_forward, dropout=dropout, gated=gated)
 
-    if positions is None and not rotary and bias is None:
+    def hstu_block() -> HSTU:
+        return HSTU(width, heads, longest=window, bias=bias_of_block(), dropout=dropout)
+
+    if positions is None and not rotary and not timed and bias is None:
         positions = LearnedPositions(window, width)
-    encoder = Encoder([block() for _ in range(blocks)], width)
-    return SASRec(items, width, encoder, window=window, positions=positions, dropout=dropout)
+    head: Head = Cosine() if cosine else Dot()
+    if transition:
+        head = Transition(head, items, transition, dropout=dropout)
+    make = transformer_block if block == "transformer" else hstu_block
+    return SASRec(
+        items,
+        width,
+        Encoder([make() for _ in range(blocks)], width),
+        window=window,
+        head=head,
+        positions=positions,
+        dropout=dropout,
+        timed=timed,
+        sparse=sparse,
+    )
