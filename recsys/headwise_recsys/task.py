@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from headwise.training.optimization import OptimizerSettings, adamw
+from headwise.training.sparse import clip
 from headwise_recsys.batches import Asked, Packed, ask
 from headwise_recsys.interactions import Interactions
 from headwise_recsys.losses import Loss, exact_softmax
@@ -53,6 +54,13 @@ class RecommenderTask(pl.LightningModule):
         self._ranks.clear()
         self.log("valid/ndcg_10", float(ndcg(every, 10).mean()), prog_bar=True)
         self.log("valid/hr_10", float(hit_rate(every, 10).mean()), prog_bar=True)
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """By the norm of all gradients together, of which those of the item table may be sparse."""
+        if gradient_clip_val is not None:
+            clip(self.parameters(), gradient_clip_val)
 
     def configure_optimizers(self) -> Any:
         """AdamW and its schedule."""

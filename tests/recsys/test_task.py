@@ -8,8 +8,10 @@ from torch.nn import functional as F
 from headwise.training.fit import fit
 from headwise.training.optimization import OptimizerSettings
 from headwise.training.settings import FitSettings
+from headwise.training.sparse import make_sparse
 from headwise_recsys.batches import InteractionBatches, Packed
 from headwise_recsys.interactions import Interactions
+from headwise_recsys.losses import BinaryCrossEntropy, Mixed, SampledSoftmax, Uniform, calibrated
 from headwise_recsys.metrics import evaluate
 from headwise_recsys.model import SASRec, sasrec
 from headwise_recsys.splits import leave_one_out
@@ -83,6 +85,56 @@ def test_learns_what_the_last_two_items_tell(data: Interactions, tmp_path: Path)
     judged = evaluate(ModelScorer(best), data, split.valid).metrics((10,))
     assert fitted.score == pytest.approx(judged["ndcg_10"])  # selection and evaluation are one measure
     assert not best.embedding.weight[0].any()
+
+
+LOSSES = {
+    "sampled": lambda: SampledSoftmax(Mixed(torch.ones(ITEMS + 1), 17)),
+    "bce": lambda: BinaryCrossEntropy(Uniform(ITEMS, 1, shared=False)),
+    "gbce": lambda: BinaryCrossEntropy(Uniform(ITEMS, 2, shared=False), calibrated(2, ITEMS, 0.5)),
+}
+
+
+def sparse_task(data: Interactions, loss: str) -> RecommenderTask:
+    learner = model(dropout=0.1)
+    make_sparse(learner, rows=ITEMS)
+    return RecommenderTask(learner, data, OptimizerSettings(rate=1e-2, warmup=5), LOSSES[loss]())
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_learns_by_drawn_negatives_with_a_sparse_table(data: Interactions, tmp_path: Path, loss: str) -> None:
+    fitted = fit(
+        sparse_task(data, loss),
+        batches(data),
+        settings=settings(12, average=0.9, clip=1.0),
+        folder=tmp_path,
+        monitor="valid/hr_10",
+        mode="max",
+    )
+    assert fitted.history[-1]["train/loss"] < 0.7 * fitted.history[0]["train/loss"]
+    assert fitted.history[-1]["valid/ndcg_10"] > 0.7  # at random it would be 0.3
+
+
+def test_a_sparse_run_that_was_stopped_goes_on_to_the_same_bits(data: Interactions, tmp_path: Path) -> None:
+    def weights(folder: Path, *, stop: bool) -> dict[str, torch.Tensor]:
+        for stops in (True, False) if stop else (False,):
+            learner = sparse_task(data, "sampled")
+            if stops:
+                learner.on_validation_epoch_start = lambda learner=learner: 1 // (2 - learner.current_epoch)
+            try:
+                fit(
+                    learner,
+                    batches(data),
+                    settings=settings(4, average=0.9),
+                    folder=folder,
+                    monitor="valid/ndcg_10",
+                    mode="max",
+                )
+            except ZeroDivisionError:
+                assert stops
+        return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["current_model_state"]
+
+    whole, continued = weights(tmp_path / "whole", stop=False), weights(tmp_path / "continued", stop=True)
+    assert all(torch.equal(value, continued[name]) for name, value in whole.items())
 
 
 def test_trains_in_mixed_precision(data: Interactions, tmp_path: Path) -> None:

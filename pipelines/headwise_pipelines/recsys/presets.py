@@ -25,6 +25,7 @@ class SASRecSettings:
         gated: gates on the residual branches (LiGR).
         swiglu: SwiGLU in place of a GELU feed-forward.
         dropout: on the embedded history and on every branch.
+        sparse: a step moves only the items that it touched; for catalogues of hundreds of thousands, with a loss that draws.
     """
 
     window: int = 200
@@ -38,6 +39,7 @@ class SASRecSettings:
     gated: bool = False
     swiglu: bool = False
     dropout: float = 0.2
+    sparse: bool = False
 
     def __post_init__(self) -> None:
         at_least("model", self, window=1, width=1, blocks=1, heads=1, hidden=0, reach=1)
@@ -97,6 +99,11 @@ class RecsysConfig:
 
     def __post_init__(self) -> None:
         at_least("", self, min_count=1, tokens=1)
+        if self.model.sparse and self.loss.name == "softmax":
+            raise InputError(
+                "model.sparse (true): the exact softmax touches every item in every step; "
+                "set loss.name to sampled, gbce or bce"
+            )
 
 
 def ml_1m() -> RecsysConfig:

@@ -9,6 +9,7 @@ from headwise.tracking.describe import DataFacts
 from headwise.tracking.figures import attention_map, carried_recommendation
 from headwise.training.checkpoints import restore
 from headwise.training.fit import fit
+from headwise.training.sparse import make_sparse
 from headwise.transformer import rollout
 from headwise_pipelines.launch import Launched, Order, Outcome, curves, launch, say
 from headwise_pipelines.mechanisms import added, biases, kernels
@@ -67,7 +68,7 @@ def train(order: Order, config: RecsysConfig) -> Outcome:
 def build(config: RecsysConfig, data: Interactions) -> SASRec:
     """The model of a configuration, with new weights."""
     model = config.model
-    return sasrec(
+    made = sasrec(
         data.item_count,
         window=model.window,
         width=model.width,
@@ -82,6 +83,9 @@ def build(config: RecsysConfig, data: Interactions) -> SASRec:
         swiglu=model.swiglu,
         dropout=model.dropout,
     )
+    if model.sparse:
+        make_sparse(made, rows=data.item_count)
+    return made
 
 
 def facts(data: Interactions) -> DataFacts:

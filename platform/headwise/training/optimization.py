@@ -1,15 +1,16 @@
 """AdamW with a warm-up, and decay where decay belongs."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from torch import Tensor, nn
-from torch.optim import AdamW
+from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from headwise.errors import InputError
+from headwise.training.sparse import AdamWithSparseTables, sparse_tables
 
 
 @dataclass(frozen=True)
@@ -51,17 +52,26 @@ class OptimizerSettings:
 def adamw(model: nn.Module, settings: OptimizerSettings, steps: int) -> dict[str, Any]:
     """What `configure_optimizers` returns: AdamW and its learning rate, moved at every step.
 
+    Tables whose gradients are sparse are moved row by row; see `AdamWithSparseTables`.
+
     Args:
         model: whose trainable parameters are optimised.
         settings: rate, decay and schedule.
         steps: steps of the whole training, `trainer.estimated_stepping_batches`; the cosine ends there.
     """
-    decayed, plain = _by_decay(model)
+    sparse = [table for table in sparse_tables(model) if table.requires_grad]
+    decayed, plain = _by_decay(model, apart=sparse)
     groups = [{"params": decayed, "weight_decay": settings.decay}, {"params": plain, "weight_decay": 0.0}]
     groups = [group for group in groups if group["params"]]
     # On the CPU the default loops over tensors in Python; on a GPU it is already one launch for many tensors.
-    fused = all(p.device.type == "cpu" for p in (*decayed, *plain))
-    optimizer = AdamW(groups, lr=settings.rate, betas=(settings.beta1, settings.beta2), fused=fused or None)
+    fused = all(p.device.type == "cpu" for p in (*decayed, *plain)) or None
+    betas = (settings.beta1, settings.beta2)
+    optimizer: Optimizer
+    if sparse:
+        groups.append({"params": sparse, "weight_decay": 0.0, "sparse": True})
+        optimizer = AdamWithSparseTables(groups, lr=settings.rate, betas=betas, fused=fused)
+    else:
+        optimizer = AdamW(groups, lr=settings.rate, betas=betas, fused=fused)
     schedule = LambdaLR(optimizer, lambda step: factor(step, settings, steps))
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -78,9 +88,10 @@ def factor(step: int, settings: OptimizerSettings, steps: int) -> float:
     return 1.0
 
 
-def _by_decay(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+def _by_decay(model: nn.Module, apart: Sequence[Tensor]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     tables = {id(table) for table in _embedding_tables(model)}
-    trained = [p for p in model.parameters() if p.requires_grad]
+    without = {id(table) for table in apart}
+    trained = [p for p in model.parameters() if p.requires_grad and id(p) not in without]
     decayed = [p for p in trained if p.ndim >= 2 and id(p) not in tables]
     return decayed, [p for p in trained if p.ndim < 2 or id(p) in tables]
 
