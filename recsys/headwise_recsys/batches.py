@@ -15,7 +15,7 @@ from headwise.errors import InputError
 from headwise_recsys.interactions import Interactions
 from headwise_recsys.splits import Queries, Split
 
-# [windows, 2]: first input event and one past the last; each input's target is the event after it.
+# [windows, 3]: first input event, first that has a target, one past the last; a target is the event after its input.
 Windows = NDArray[np.int64]
 
 
@@ -24,8 +24,8 @@ class Packed(NamedTuple):
 
     Attributes:
         items: [rows, time] inputs, 0 where there is none.
-        targets: [rows, time] the item that came next.
-        at: where each input stands: position in its window, and which window of the row.
+        targets: [rows, time] the item that came next, 0 where none is learned.
+        at: where each input stands: position in its window, which window of the row, and when it was.
     """
 
     items: Tensor
@@ -39,31 +39,51 @@ class Asked(NamedTuple):
     Attributes:
         history: [batch, time] the last items of each history, right-padded with 0.
         lengths: [batch] how many there are.
+        times: [batch, time] when those events were, in seconds; 0 where that is not known.
         queries: the same as event ranges, for masking what was seen and finding the targets.
     """
 
     history: Tensor
     lengths: Tensor
+    times: Tensor
     queries: Queries
 
 
-def cut(starts: NDArray[np.int64], stops: NDArray[np.int64], window: int, rng: np.random.Generator) -> Windows:
+def cut(
+    starts: NDArray[np.int64],
+    stops: NDArray[np.int64],
+    window: int,
+    rng: np.random.Generator,
+    stride: int | None = None,
+) -> Windows:
     """Windows of at most `window` inputs that together use every event but a user's first as a target exactly once.
 
-    Histories that fit are one window. A longer one is cut at every `window` events from a place drawn anew each time, so that
-    over the epochs every target is seen with contexts of every length.
+    Histories that fit are one window, in which a causal model sees each prefix at once. A longer one is cut at every `stride`
+    targets from a place drawn anew each time, so that over the epochs every target is seen with contexts of every length, from
+    `window - stride` inputs before it.
 
     Args:
         starts: first event of each user.
         stops: one past each user's last event; the last event is a target only.
+        window: inputs a window, at most.
+        rng: draws where long histories are cut.
+        stride: targets of a window of a long history, at most; `window` where None. Fewer cost more, about `window / stride`
+            times; with 1 every target is seen with all of its context, as when it is asked for (prefix training).
+
+    Raises:
+        ValueError: the stride is not between 1 and the window.
     """
+    stride = window if stride is None else stride
+    if not 1 <= stride <= window:
+        raise ValueError(f"stride ({stride}) must lie between 1 and the window ({window})")
     inputs = stops - 1 - starts
     short = (inputs > 0) & (inputs <= window)
-    pieces = [np.stack([starts[short], stops[short] - 1], 1)]
+    pieces = [np.stack([starts[short], starts[short], stops[short] - 1], 1)]
     for start, length in zip(starts[inputs > window], inputs[inputs > window], strict=True):
-        first = rng.integers(1, window + 1)
-        edges = np.concatenate([[0], np.arange(first, length, window), [length]]) + start
-        pieces.append(np.stack([edges[:-1], edges[1:]], 1))
+        first = window - stride + rng.integers(1, stride + 1)
+        edges = np.concatenate([[0], np.arange(first, length, stride), [length]])
+        begins = np.maximum(edges[:-1] - (window - stride), 0)
+        pieces.append(np.stack([begins, edges[:-1], edges[1:]], 1) + start)
     return np.concatenate(pieces)
 
 
@@ -99,22 +119,32 @@ class PackedOrder(Sampler[list[Windows]]):
         data: the events.
         stops: one past each user's last training event.
         window: inputs a window, and tokens a row, at most.
-        tokens: real inputs a batch, about, and never less than a row may hold.
+        tokens: targets a batch, about, and never less than a row may hold.
         seed: of the order, the cuts and the packing.
+        stride: targets of a window of a long history, at most; `window` where None, see `cut`.
 
     Raises:
         InputError: no user has two training events, so that there is nothing to learn from.
     """
 
-    def __init__(self, data: Interactions, stops: NDArray[np.int64], *, window: int, tokens: int, seed: int) -> None:
+    def __init__(
+        self,
+        data: Interactions,
+        stops: NDArray[np.int64],
+        *,
+        window: int,
+        tokens: int,
+        seed: int,
+        stride: int | None = None,
+    ) -> None:
         self.starts, self.stops = data.offsets[:-1], stops
-        self.window, self.seed, self.epoch = window, seed, 0
-        inputs = int(np.maximum(stops - 1 - self.starts, 0).sum())
-        if not inputs:
+        self.window, self.stride, self.seed, self.epoch = window, stride, seed, 0
+        targets = int(np.maximum(stops - 1 - self.starts, 0).sum())
+        if not targets:
             raise InputError(f"{data.name}: no user has two events to train on; add data, or lower min_count")
         # However they are packed, there are this many rows: the batches of every epoch are as many, and none is empty.
-        rows_at_least = -(-inputs // window)
-        self.batches = min(max(1, round(inputs / tokens)), rows_at_least)
+        rows_at_least = -(-targets // window)
+        self.batches = min(max(1, round(targets / tokens)), rows_at_least)
 
     def set_epoch(self, epoch: int) -> None:
         """Which epoch the next iteration is; Lightning calls it."""
@@ -125,9 +155,9 @@ class PackedOrder(Sampler[list[Windows]]):
 
     def __iter__(self) -> Iterator[list[Windows]]:
         rng = np.random.default_rng([self.seed, self.epoch])
-        windows = cut(self.starts, self.stops, self.window, rng)
+        windows = cut(self.starts, self.stops, self.window, rng, self.stride)
         windows = windows[rng.permutation(len(windows))]
-        packed = pack(windows[:, 1] - windows[:, 0], self.window)
+        packed = pack(windows[:, 2] - windows[:, 0], self.window)
         for batch in np.array_split(rng.permutation(len(packed)), self.batches):
             yield [windows[packed[row]] for row in batch]
 
@@ -135,22 +165,24 @@ class PackedOrder(Sampler[list[Windows]]):
 class PackedRows(Dataset[Packed]):
     """Turns rows of windows into tensors."""
 
-    def __init__(self, items: NDArray[np.int32], window: int) -> None:
-        self.items, self.window = items, window
+    def __init__(self, data: Interactions, window: int) -> None:
+        self.data, self.window = data, window
 
     def __getitem__(self, batch: list[Windows]) -> Packed:
         shape = (len(batch), self.window)
-        inputs, targets, position, segment = (np.zeros(shape, np.int64) for _ in range(4))
+        inputs, targets, position, segment, time = (np.zeros(shape, np.int64) for _ in range(5))
         for row, windows in enumerate(batch):
             used = 0
-            for number, (start, stop) in enumerate(windows.tolist(), 1):
+            for number, (start, first, stop) in enumerate(windows.tolist(), 1):
                 place = slice(used, used + stop - start)
-                inputs[row, place] = self.items[start:stop]
-                targets[row, place] = self.items[start + 1 : stop + 1]
+                inputs[row, place] = self.data.items[start:stop]
+                targets[row, place.stop - (stop - first) : place.stop] = self.data.items[first + 1 : stop + 1]
                 position[row, place] = np.arange(stop - start)
                 segment[row, place] = number
+                if self.data.times is not None:
+                    time[row, place] = self.data.times[start:stop]
                 used += stop - start
-        at = Coordinates(*map(torch.from_numpy, (position, segment, np.zeros_like(position))))
+        at = Coordinates(*map(torch.from_numpy, (position, segment, time)))
         return Packed(torch.from_numpy(inputs), torch.from_numpy(targets), at)
 
 
@@ -158,7 +190,7 @@ class Histories(Dataset[Asked]):
     """Batches of histories of like length, for scoring."""
 
     def __init__(self, data: Interactions, queries: Queries, *, window: int, size: int) -> None:
-        self.items, self.queries, self.window = data.items, queries, window
+        self.data, self.queries, self.window = data, queries, window
         order = np.argsort(np.minimum(queries.stops - queries.starts, window), kind="stable")
         self.batches = np.array_split(order, max(1, -(-len(order) // size)))
 
@@ -168,16 +200,19 @@ class Histories(Dataset[Asked]):
     def __getitem__(self, index: int) -> Asked:
         if index >= len(self):
             raise IndexError(index)
-        return ask(self.items, self.queries[self.batches[index]], self.window)
+        return ask(self.data, self.queries[self.batches[index]], self.window)
 
 
-def ask(items: NDArray[np.int32], queries: Queries, window: int) -> Asked:
+def ask(data: Interactions, queries: Queries, window: int) -> Asked:
     """The last `window` items of each query's history, right-padded to the longest."""
     lengths = np.minimum(queries.stops - queries.starts, window)
     history = np.zeros((len(lengths), max(1, int(lengths.max(initial=0)))), np.int64)
+    times = np.zeros_like(history)
     for row, (stop, length) in enumerate(zip(queries.stops.tolist(), lengths.tolist(), strict=True)):
-        history[row, :length] = items[stop - length : stop]
-    return Asked(torch.from_numpy(history), torch.from_numpy(lengths), queries)
+        history[row, :length] = data.items[stop - length : stop]
+        if data.times is not None:
+            times[row, :length] = data.times[stop - length : stop]
+    return Asked(torch.from_numpy(history), torch.from_numpy(lengths), torch.from_numpy(times), queries)
 
 
 class InteractionBatches(pl.LightningDataModule):
@@ -187,18 +222,21 @@ class InteractionBatches(pl.LightningDataModule):
         data: the prepared events.
         split: which of them are trained on and which are predicted.
         window: items of a history that the model looks at, at most.
-        tokens: real inputs a training batch, about.
+        tokens: targets a training batch, about.
         seed: of the order of training.
+        stride: targets of a window of a long history, at most; `window` where None, see `cut`.
     """
 
-    def __init__(self, data: Interactions, split: Split, *, window: int, tokens: int, seed: int) -> None:
+    def __init__(
+        self, data: Interactions, split: Split, *, window: int, tokens: int, seed: int, stride: int | None = None
+    ) -> None:
         super().__init__()
         self.interactions, self.split, self.window = data, split, window
-        self.order = PackedOrder(data, split.train_stops, window=window, tokens=tokens, seed=seed)
+        self.order = PackedOrder(data, split.train_stops, window=window, tokens=tokens, seed=seed, stride=stride)
 
     def train_dataloader(self) -> DataLoader[Packed]:
         """Batches as `PackedOrder` draws them."""
-        return DataLoader(PackedRows(self.interactions.items, self.window), batch_size=None, sampler=self.order)
+        return DataLoader(PackedRows(self.interactions, self.window), batch_size=None, sampler=self.order)
 
     def val_dataloader(self) -> DataLoader[Asked]:
         """All validation queries, shortest histories first."""
@@ -207,5 +245,6 @@ class InteractionBatches(pl.LightningDataModule):
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Queries stay where they are, as NumPy arrays."""
         if isinstance(batch, Asked):
-            return Asked(batch.history.to(device), batch.lengths.to(device), batch.queries)
+            history, lengths, times = (tensor.to(device) for tensor in batch[:3])
+            return Asked(history, lengths, times, batch.queries)
         return super().transfer_batch_to_device(batch, device, dataloader_idx)

@@ -36,16 +36,16 @@ class RecommenderTask(pl.LightningModule):
         self._ranks: list[NDArray[np.float64]] = []
 
     def training_step(self, batch: Packed, _: int) -> Tensor:
-        """The mean loss over the real positions."""
-        real = batch.at.segment > 0
-        hidden = self.model(batch.items, batch.at)[real]
-        loss = self.loss(hidden, batch.targets[real], self.model.vectors)
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=int(real.sum()), prog_bar=True)
+        """The mean loss over the positions that have a target."""
+        learned = batch.targets > 0
+        expected = self.model(batch.items, batch.at)[learned]
+        loss = self.loss(expected, batch.targets[learned], self.model.vectors)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(expected), prog_bar=True)
         return loss
 
     def validation_step(self, batch: Asked, _: int) -> None:
         """Ranks of the targets among all items that the user has not seen."""
-        scores = self.model.scores(self.model.expects(batch.history, batch.lengths))
+        scores = self.model.scores(self.model.expects(batch.history, batch.lengths, batch.times))
         self._ranks.append(ranks(scores.float().cpu().numpy(), self.data, batch.queries))
 
     def on_validation_epoch_end(self) -> None:
@@ -76,6 +76,7 @@ class ModelScorer:
     @torch.inference_mode()
     def __call__(self, data: Interactions, queries: Queries) -> NDArray[np.float32]:
         """Scores [queries, items + 1]."""
-        asked = ask(data.items, queries, self.model.window)
-        scores: NDArray[np.float32] = self.model.scores(self.model.expects(asked.history, asked.lengths)).numpy()
+        asked = ask(data, queries, self.model.window)
+        expected = self.model.expects(asked.history, asked.lengths, asked.times)
+        scores: NDArray[np.float32] = self.model.scores(expected).numpy()
         return scores

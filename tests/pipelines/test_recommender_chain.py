@@ -125,7 +125,7 @@ def trained_lists(trained: Any) -> tuple[list[list[str]], list[list[str]]]:
     restore(task, trained.model.parent / "checkpoints/best.ckpt")
     model.eval()
     queries = SPLITS[config.split](data).test[:ASKED]
-    asked = ask(data.items, queries, model.window)
+    asked = ask(data, queries, model.window)
     with torch.inference_mode():
         scores = model.scores(model.expects(asked.history, asked.lengths)).numpy()
     scores[:, 0] = -np.inf

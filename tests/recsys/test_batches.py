@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
@@ -33,7 +34,7 @@ def interactions(lengths: list[int], seed: int = 3) -> Interactions:
 
 
 def targets(windows: Windows) -> list[int]:
-    return sorted(event for start, stop in windows.tolist() for event in range(start + 1, stop + 1))
+    return sorted(event for _, first, stop in windows.tolist() for event in range(first + 1, stop + 1))
 
 
 def lognormal(median: float, spread: float, users: int) -> list[int]:
@@ -59,24 +60,47 @@ def test_cut_by_hand() -> None:
     # Users own events 0-3, 4, none, 5-12; the last has seven inputs, cut two after its first and then every three.
     rng: Any = SimpleNamespace(integers=lambda low, high: 2)
     windows = cut(np.array([0, 4, 5, 5]), np.array([4, 5, 5, 13]), 3, rng)
-    assert windows.tolist() == [[0, 3], [5, 7], [7, 10], [10, 12]]
+    assert windows.tolist() == [[0, 0, 3], [5, 5, 7], [7, 7, 10], [10, 10, 12]]
 
 
-@given(st.lists(st.integers(0, 43), max_size=17), st.integers(1, 11), st.integers(0, 997))
-def test_every_event_but_the_first_is_a_target_once(lengths: list[int], window: int, seed: int) -> None:
+def test_cut_with_a_stride_by_hand() -> None:
+    # Eleven inputs, windows of five with two targets each: the first is cut at four, so that it fills a window but for one.
+    rng: Any = SimpleNamespace(integers=lambda low, high: 1)
+    windows = cut(np.array([10]), np.array([22]), 5, rng, stride=2)
+    assert windows.tolist() == [[10, 10, 14], [11, 14, 16], [13, 16, 18], [15, 18, 20], [17, 20, 21]]
+
+
+@given(st.lists(st.integers(0, 43), max_size=17), st.integers(1, 11), st.integers(1, 11), st.integers(0, 997))
+def test_every_event_but_the_first_is_a_target_once(lengths: list[int], window: int, stride: int, seed: int) -> None:
     offsets = np.cumsum([0, *lengths])
-    windows = cut(offsets[:-1], offsets[1:], window, np.random.default_rng(seed))
+    stride = min(stride, window)
+    windows = cut(offsets[:-1], offsets[1:], window, np.random.default_rng(seed), stride)
     assert targets(windows) == [e for a, b in pairwise(offsets) for e in range(a + 1, b)]
-    sizes = windows[:, 1] - windows[:, 0]
-    assert sizes.min(initial=window) >= 1
-    assert sizes.max(initial=1) <= window
+    begins, firsts, stops = windows.T
+    assert (stops > firsts).all()
+    assert (stops - begins).max(initial=1) <= window
+    user_starts = offsets[np.searchsorted(offsets, begins, side="right") - 1]
+    assert (firsts - begins >= np.minimum(window - stride, firsts - user_starts)).all()
+
+
+@given(st.integers(1, 43), st.integers(1, 11), st.integers(0, 997))
+def test_a_stride_of_one_shows_every_target_as_it_is_asked_for(length: int, window: int, seed: int) -> None:
+    windows = cut(np.array([0]), np.array([length]), window, np.random.default_rng(seed), stride=1)
+    contexts = {e: e - begin for begin, first, stop in windows.tolist() for e in range(first + 1, stop + 1)}
+    assert contexts == {event: min(event, window) for event in range(1, length)}
+
+
+def test_a_stride_beyond_the_window_is_refused() -> None:
+    for stride in (0, 8):
+        with pytest.raises(ValueError, match=rf"stride \({stride}\) must lie between 1 and the window \(7\)"):
+            cut(np.array([0]), np.array([29]), WINDOW, np.random.default_rng(3), stride)
 
 
 def test_over_the_epochs_a_target_is_seen_with_contexts_of_every_length() -> None:
     event, contexts = 17, set()
     for seed in range(97):
         windows = cut(np.array([0]), np.array([29]), WINDOW, np.random.default_rng(seed))
-        contexts |= {event - start for start, stop in windows.tolist() if start < event <= stop}
+        contexts |= {event - start for start, _, stop in windows.tolist() if start < event <= stop}
     assert contexts == set(range(1, WINDOW + 1))
 
 
@@ -96,7 +120,7 @@ def test_every_window_lies_in_one_row_and_no_row_overflows(lengths: list[int], s
 def test_rows_are_nine_tenths_full(median: float, spread: float, window: int) -> None:
     data = interactions(lognormal(median, spread, 1009))
     rows = [row for batch in epoch(order(data, tokens=8192, window=window), 0) for row in batch]
-    used = sum(stop - start for row in rows for start, stop in row)
+    used = sum(stop - start for row in rows for start, _, stop in row)
     assert used == data.events - data.users
     assert used >= 0.9 * len(rows) * window
 
@@ -131,7 +155,7 @@ def drawn_targets(data: Interactions) -> int:
 
 
 def test_batches_hold_about_the_tokens_asked_for(data: Interactions) -> None:
-    sizes = [sum(b - a for row in batch for a, b in row) for batch in epoch(order(data, tokens=61), 1)]
+    sizes = [sum(b - a for row in batch for a, _, b in row) for batch in epoch(order(data, tokens=61), 1)]
     assert abs(np.mean(sizes) - 61) < 3
     assert max(sizes) <= 61 + 2 * WINDOW
 
@@ -151,20 +175,28 @@ def test_nothing_to_train_on_is_one_clear_message() -> None:
 
 
 def test_what_a_packed_batch_holds() -> None:
-    rows = PackedRows(np.arange(10, 30, dtype=np.int32), 5)
-    packed = rows[[np.array([[0, 2], [4, 7]]), np.array([[11, 12]])]]
-    assert packed.items.tolist() == [[10, 11, 14, 15, 16], [21, 0, 0, 0, 0]]
-    assert packed.targets.tolist() == [[11, 12, 15, 16, 17], [22, 0, 0, 0, 0]]
+    rows = PackedRows(interactions([23]), 5)
+    assert rows.data.times is not None
+    items, times = rows.data.items.tolist(), rows.data.times.tolist()
+    packed = rows[[np.array([[0, 0, 2], [4, 5, 7]]), np.array([[11, 11, 12]])]]
+    assert packed.items.tolist() == [[*items[0:2], *items[4:7]], [items[11], 0, 0, 0, 0]]
+    assert packed.targets.tolist() == [[*items[1:3], 0, *items[6:8]], [items[12], 0, 0, 0, 0]]
     assert packed.at.position.tolist() == [[0, 1, 0, 1, 2], [0, 0, 0, 0, 0]]
     assert packed.at.segment.tolist() == [[1, 1, 2, 2, 2], [1, 0, 0, 0, 0]]
-    assert not packed.at.time.any()
+    assert packed.at.time.tolist() == [[*times[0:2], *times[4:7]], [times[11], 0, 0, 0, 0]]
 
 
 def test_what_is_asked() -> None:
-    items = np.arange(10, 30, dtype=np.int32)
-    asked = ask(items, Queries(np.array([0, 3, 4]), np.array([2, 9, 4]), np.array([2, 9, 4])), 5)
-    assert asked.history.tolist() == [[10, 11, 0, 0, 0], [14, 15, 16, 17, 18], [0, 0, 0, 0, 0]]
+    data = interactions([11, 3])
+    queries = Queries(np.array([0, 3, 11]), np.array([2, 9, 11]), np.array([2, 9, 11]))
+    asked = ask(data, queries, 5)
     assert asked.lengths.tolist() == [2, 5, 0]
+    assert data.times is not None
+    for got, source in ((asked.history, data.items.tolist()), (asked.times, data.times.tolist())):
+        assert got.tolist() == [[*source[0:2], 0, 0, 0], source[4:9], [0, 0, 0, 0, 0]]
+    timeless = replace(data, times=None)
+    assert not ask(timeless, queries, 5).times.any()
+    assert not PackedRows(timeless, 5)[[np.array([[0, 0, 3]])]].at.time.any()
 
 
 def test_validation_asks_every_query_once_in_batches_of_like_length(data: Interactions) -> None:
@@ -192,7 +224,7 @@ def test_queries_stay_arrays_when_a_batch_moves(data: Interactions) -> None:
     batches = InteractionBatches(data, leave_one_out(data), window=WINDOW, tokens=61, seed=3)
     asked = next(iter(batches.val_dataloader()))
     moved = batches.transfer_batch_to_device(asked, torch.device("meta"), 0)
-    assert moved.history.device.type == moved.lengths.device.type == "meta"
+    assert {tensor.device.type for tensor in moved[:3]} == {"meta"}
     assert moved.queries is asked.queries
     packed = batches.transfer_batch_to_device(next(iter(batches.train_dataloader())), torch.device("meta"), 0)
     assert packed.at.segment.device.type == packed.targets.device.type == "meta"

@@ -84,7 +84,7 @@ def _real_inputs(data: Interactions, queries: Queries, window: int) -> Iterator[
         some = queries[slice(start, min(start + size, PROVED))]
         if not len(some):
             return
-        asked = ask(data.items, some, window)
+        asked = ask(data, some, window)
         filtered = start % 2 == 1
         lists = rng.integers(1, data.item_count + 1, (2, len(some), data.item_count // 2 if filtered else 1))
         yield {

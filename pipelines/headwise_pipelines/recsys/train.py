@@ -97,7 +97,7 @@ def facts(data: Interactions) -> DataFacts:
 
 def _draw_attention(launched: Launched, model: SASRec, data: Interactions, split: Split) -> None:
     longest = int((split.valid.stops - split.valid.starts).clip(max=SHOWN).argmax())
-    asked = ask(data.items, split.valid[slice(longest, longest + 1)], min(SHOWN, model.window))
+    asked = ask(data, split.valid[slice(longest, longest + 1)], min(SHOWN, model.window))
     with torch.inference_mode():
         weights = model.attention_weights(asked.history, asked.lengths)
     names = [_label(data, item) for item in asked.history[0].tolist()]
@@ -143,7 +143,7 @@ def _report_other_split(launched: Launched, data: Interactions, split: Split) ->
 
 
 def _example(data: Interactions, split: Split, model: SASRec) -> dict[str, torch.Tensor]:
-    asked = ask(data.items, split.valid[:1], model.window)
+    asked = ask(data, split.valid[:1], model.window)
     nothing = torch.zeros(1, 1, dtype=torch.long)
     return {
         "history": asked.history,
