@@ -3,17 +3,19 @@
 The explanation is a graph of its own: ONNX Runtime computes all of a graph, whichever outputs are asked for.
 """
 
-import math
+import copy
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.export import Dim
+from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from headwise.export import Graph
 from headwise.transformer import rollout
-from headwise_recsys.model import SASRec
+from headwise_recsys.model import Dot, SASRec
+from headwise_recsys.retrieval import best_items, rows_needed
 
 MAX_K = 1000  # items a request may ask for, at most
 
@@ -27,7 +29,7 @@ class RecommenderGraph(nn.Module):
 
     def __init__(self, model: SASRec) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.table = _with_table(model)
 
     def forward(
         self,
@@ -36,6 +38,7 @@ class RecommenderGraph(nn.Module):
         k: Int[Tensor, ""],
         exclude: Int[Tensor, "batch excluded"],
         allow: Int[Tensor, "batch allowed"],
+        times: Int[Tensor, "batch time"] | None = None,
     ) -> tuple[Int[Tensor, "batch k"], Float[Tensor, "batch k"]]:
         """The `k` best items of each row, best first; ONNX Runtime returns equal scores in the order of the catalogue.
 
@@ -45,21 +48,29 @@ class RecommenderGraph(nn.Module):
             k: how many items to return.
             exclude: items never to recommend, 0-padded.
             allow: the only items to recommend, 0-padded; a row of zeros allows all.
+            times: when the events of each history were, in seconds; an input of the graph where the model is `timed`.
 
         Returns:
             Items and their scores; item 0 with score -inf where nothing more is eligible.
         """
-        scores = self.model.scores(self.model.expects(history, lengths))
-        allowed = torch.zeros_like(scores).scatter(1, allow, 1.0) > 0
-        unrestricted = (allow == 0).all(1, keepdim=True)
-        scores = scores.masked_fill(~(allowed | unrestricted), -math.inf)
-        scores = scores.scatter(1, history, -math.inf).scatter(1, exclude, -math.inf)
-        scores = torch.cat([torch.full_like(scores[:, :1], -math.inf), scores[:, 1:]], 1)
+        scores = F.linear(self.model.expects(history, lengths), self.table)
         count = k.item()
         torch._check(count >= 1)
         torch._check(count <= min(MAX_K, self.model.items))
-        best, items = torch.topk(scores, count)  # type: ignore[arg-type]  # a symbolic size while it is exported
-        return items.masked_fill(best == -math.inf, 0), best
+        barred = torch.cat([history, exclude], 1)
+        return best_items(scores, count, barred=barred, allow=allow, items=self.model.items)
+
+
+def _with_table(model: SASRec) -> tuple[SASRec, nn.Parameter]:
+    """The model and the table that the graph scores with: one and the same with its embeddings where the head leaves them as they are."""
+    weight = model.embedding.weight.detach()
+    missing = rows_needed(model.items) - len(weight)
+    table = nn.Parameter(F.pad(model.head.vectors(weight, None).detach(), (0, 0, 0, missing)), requires_grad=False)
+    if isinstance(model.head, Dot):
+        model = copy.copy(model)
+        model._modules = model._modules | {"embedding": nn.Embedding.from_pretrained(table)}
+        model.embedding.weight = table
+    return model, table
 
 
 def recommender_graph(model: SASRec) -> Graph:
@@ -74,6 +85,7 @@ def recommender_graph(model: SASRec) -> Graph:
             "k": torch.tensor(2),
             "exclude": torch.tensor([[3, 0], [0, 0]]),
             "allow": torch.tensor([[0, 0, 0, 0], [1, 2, 3, 0]]),
+            **_example_times(model),
         },
         outputs=("items", "scores"),
         dynamic={
@@ -82,6 +94,7 @@ def recommender_graph(model: SASRec) -> Graph:
             "k": {},
             "exclude": {0: batch, 1: Dim("excluded")},
             "allow": {0: batch, 1: Dim("allowed")},
+            "times": {0: batch, 1: time},
         },
     )
 
@@ -98,16 +111,20 @@ class ExplanationGraph(nn.Module):
         self.model = model
 
     def forward(
-        self, history: Int[Tensor, "batch time"], lengths: Int[Tensor, " batch"]
+        self,
+        history: Int[Tensor, "batch time"],
+        lengths: Int[Tensor, " batch"],
+        times: Int[Tensor, "batch time"] | None = None,
     ) -> tuple[Float[Tensor, "batch time"]]:
         """The share of each item in what is made of the last one, by attention rollout; 0 for padding.
 
         Args:
             history: items, oldest first, right-padded with 0.
             lengths: how many items each history holds.
+            times: as of the recommender.
         """
         with sdpa_kernel(SDPBackend.MATH):  # the choice of a fused one would forbid as many items as a head is wide
-            shares = rollout(self.model.attention_weights(history, lengths))
+            shares = rollout(self.model.attention_weights(history, lengths, times))
         last = (lengths - 1).clamp(min=0)[:, None, None].expand(-1, 1, shares.shape[2])
         return (shares.gather(1, last).squeeze(1),)
 
@@ -117,7 +134,15 @@ def explanation_graph(model: SASRec) -> Graph:
     batch, time = Dim("batch", max=4096), Dim("time", max=model.window)
     return Graph(
         module=ExplanationGraph(model),
-        inputs={"history": torch.tensor([[1, 2, 3], [1, 2, 0]]), "lengths": torch.tensor([3, 2])},
+        inputs={
+            "history": torch.tensor([[1, 2, 3], [1, 2, 0]]),
+            "lengths": torch.tensor([3, 2]),
+            **_example_times(model),
+        },
         outputs=("attention",),
-        dynamic={"history": {0: batch, 1: time}, "lengths": {0: batch}},
+        dynamic={"history": {0: batch, 1: time}, "lengths": {0: batch}, "times": {0: batch, 1: time}},
     )
+
+
+def _example_times(model: SASRec) -> dict[str, Tensor]:
+    return {"times": torch.tensor([[10, 20, 30], [40, 50, 0]])} if model.timed else {}
