@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from headwise.attention import Additive, Linear, Window, window
+from headwise.attention import Additive, Linear, RelativeBias, Window, window
 from headwise.export import write
 from headwise.transformer import rollout
 from headwise_recsys.graph import ExplanationGraph, RecommenderGraph, explanation_graph, recommender_graph
-from headwise_recsys.model import SASRec, sasrec
+from headwise_recsys.model import PositionAndTime, SASRec, Transition, sasrec
 
 ITEMS, WINDOW = 29, 13
 ALIKE = [3, 5, 7]  # items that always score the same
@@ -33,9 +33,11 @@ def scattered(blocks: int, heads: int = 1, **variant: Any) -> SASRec:
 class Exported:
     """The same recommender in ONNX Runtime and in torch."""
 
-    def __init__(self, path: Path, **variant: bool) -> None:
+    def __init__(self, path: Path, **variant: Any) -> None:
         model = scattered(1, **variant)
-        model.embedding.weight[ALIKE[1:]] = model.embedding.weight[ALIKE[0]].clone()
+        tables = [model.embedding, *([model.head.arriving] if isinstance(model.head, Transition) else [])]
+        for table in tables:
+            table.weight[ALIKE[1:]] = table.weight[ALIKE[0]].clone()
         self.module = RecommenderGraph(model)
         write(recommender_graph(model), path, {})
         self.session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -48,8 +50,12 @@ class Exported:
 
 @pytest.fixture(
     scope="module",
-    params=[{}, {"rotary": True, "gated": True, "swiglu": True}],
-    ids=["learned positions", "rotary gated swiglu"],
+    params=[
+        {},
+        {"rotary": True, "gated": True, "swiglu": True},
+        {"block": "hstu", "bias": lambda: RelativeBias(1, WINDOW), "cosine": True, "transition": 5},
+    ],
+    ids=["learned positions", "rotary gated swiglu", "hstu cosine transition"],
 )
 def graph(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     return Exported(tmp_path_factory.mktemp("graph") / "recommender.onnx", **request.param)
@@ -235,6 +241,26 @@ def test_every_item_counts_in_an_explanation(explained: Explained) -> None:
         other = history.clone()
         other[0, place] = history[0, place] % ITEMS + 1
         assert not torch.allclose(explained(other, lengths), before, atol=1e-4)
+
+
+@pytest.mark.parametrize("block", ["transformer", "hstu"])
+def test_a_timed_model_takes_times_beside_the_history(tmp_path: Path, block: str) -> None:
+    model = scattered(2, block=block, bias=lambda: PositionAndTime(1, WINDOW), timed=True)
+    graph, explained = recommender_graph(model), explanation_graph(model)
+    write(graph, tmp_path / "recommender.onnx", {})
+    write(explained, tmp_path / "explanation.onnx", {})
+    recommends, explains = (
+        onnxruntime.InferenceSession(tmp_path / f"{name}.onnx") for name in ("recommender", "explanation")
+    )
+    for batch, time in [(1, 1), (2, 3), (31, 7), (101, WINDOW)]:
+        inputs = asked(batch, time)
+        times = torch.arange(time).square() * 9 * (inputs[0] > 0)
+        named = dict(zip(NAMES, (value.numpy() for value in inputs), strict=True)) | {"times": times.numpy()}
+        _, want = graph.module(*inputs, times)
+        torch.testing.assert_close(torch.from_numpy(recommends.run(["scores"], named)[0]), want, atol=1e-5, rtol=0)
+        looked = {name: named[name] for name in ("history", "lengths", "times")}
+        [want] = explained.module(*inputs[:2], times)
+        torch.testing.assert_close(torch.from_numpy(explains.run(["attention"], looked)[0]), want, atol=1e-6, rtol=0)
 
 
 @pytest.mark.slow

@@ -56,7 +56,7 @@ def export(model: SASRec, data: Interactions, queries: Queries, target: Path, ca
         )
         explained = prove(
             written(explanation_graph(model), EXPLANATION),
-            [{name: batch[name] for name in ("history", "lengths")} for batch in asked],
+            [{name: batch[name] for name in ("history", "lengths", "times") if name in batch} for batch in asked],
             scores="attention",
             same=_changed_favourites,
             what="items looked at most",
@@ -90,6 +90,7 @@ def _real_inputs(data: Interactions, queries: Queries, window: int) -> Iterator[
         yield {
             "history": asked.history.numpy(),
             "lengths": asked.lengths.numpy(),
+            **({"times": asked.times.numpy()} if model.timed else {}),
             "k": np.array(k),
             "exclude": lists[0] * filtered,
             "allow": lists[1] * filtered,

@@ -19,9 +19,12 @@ class SASRecSettings:
         blocks: how many.
         heads: of each block's attention.
         hidden: width of the feed-forward's inside; 0 means 4 x width.
+        block: attention and feed-forward, or `hstu`, which weighs without softmax and gates in place of a feed-forward.
         kernel: what attention computes; `window` looks `reach` items back, `hierarchical` makes groups of `reach` items.
         reach: items of a window or a group.
-        positions: how an item knows its place.
+        positions: how an item knows its place; `timed` knows how many items and how many seconds lie between two.
+        head: how an item is compared with what is expected; `cosine` has a learned temperature.
+        transition: rank of what is added for how each item follows the last one; 0 adds nothing.
         gated: gates on the residual branches (LiGR).
         swiglu: SwiGLU in place of a GELU feed-forward.
         dropout: on the embedded history and on every branch.
@@ -33,19 +36,27 @@ class SASRecSettings:
     blocks: int = 2
     heads: int = 2
     hidden: int = 0
+    block: Literal["transformer", "hstu"] = "transformer"
     kernel: Literal["softmax", "additive", "window", "linear", "hierarchical"] = "softmax"
     reach: int = 32
-    positions: Literal["learned", "sinusoidal", "rotary", "relative", "alibi"] = "learned"
+    positions: Literal["learned", "sinusoidal", "rotary", "relative", "alibi", "timed"] = "learned"
+    head: Literal["dot", "cosine"] = "dot"
+    transition: int = 0
     gated: bool = False
     swiglu: bool = False
     dropout: float = 0.2
     sparse: bool = False
 
     def __post_init__(self) -> None:
-        at_least("model", self, window=1, width=1, blocks=1, heads=1, hidden=0, reach=1)
+        at_least("model", self, window=1, width=1, blocks=1, heads=1, hidden=0, reach=1, transition=0)
         divisible_heads("model", self)
         compatible("model", self)
         share("model", self, "dropout")
+        if self.block == "hstu" and (self.kernel != "softmax" or self.positions == "rotary"):
+            raise InputError(
+                f"model.block (hstu) has no kernel to choose ({self.kernel}) and cannot turn what it compares "
+                f"({self.positions}): leave model.kernel and use learned, relative or timed positions"
+            )
 
 
 @dataclass(frozen=True)
@@ -82,7 +93,9 @@ class RecsysConfig:
     Attributes:
         min_count: users and items with fewer events are left out, counted once on the raw data.
         split: which events are predicted; reports give the baselines of both splits where the data has times.
-        tokens: real inputs of a training batch, about.
+        tokens: targets of a training batch, about.
+        stride: targets of each window of a history longer than the window; fewer cost more and see more of what came before,
+            1 is prefix training; 0 means as many as the window holds.
         model: size and shape of the model.
         loss: what it learns by.
         optimizer: learning rate and its course.
@@ -92,13 +105,16 @@ class RecsysConfig:
     min_count: int = 5
     split: Literal["leave-one-out", "temporal"] = "leave-one-out"
     tokens: int = 4096
+    stride: int = 0
     model: SASRecSettings = field(default_factory=SASRecSettings)
     loss: LossSettings = field(default_factory=LossSettings)
     optimizer: OptimizerSettings = field(default_factory=lambda: OptimizerSettings(rate=1.5e-3, warmup=200))
     fit: FitSettings = field(default_factory=lambda: FitSettings(epochs=30, patience=6, average=0.995))
 
     def __post_init__(self) -> None:
-        at_least("", self, min_count=1, tokens=1)
+        at_least("", self, min_count=1, tokens=1, stride=0)
+        if self.stride > self.model.window:
+            raise InputError(f"stride ({self.stride}) must be at most model.window ({self.model.window})")
         if self.model.sparse and self.loss.name == "softmax":
             raise InputError(
                 "model.sparse (true): the exact softmax touches every item in every step; "

@@ -1,10 +1,12 @@
 """From events to a registered recommender."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 
+from headwise.attention import Bias
+from headwise.errors import InputError
 from headwise.tracking.describe import DataFacts
 from headwise.tracking.figures import attention_map, carried_recommendation
 from headwise.training.checkpoints import restore
@@ -16,12 +18,12 @@ from headwise_pipelines.mechanisms import added, biases, kernels
 from headwise_pipelines.recsys.export import export, settings
 from headwise_pipelines.recsys.losses import chosen
 from headwise_pipelines.recsys.matching import rows
-from headwise_pipelines.recsys.presets import RecsysConfig
+from headwise_pipelines.recsys.presets import RecsysConfig, SASRecSettings
 from headwise_pipelines.recsys.report import SPLITS, baselines, other_split, test_metrics
-from headwise_recsys.batches import InteractionBatches, ask
+from headwise_recsys.batches import Asked, InteractionBatches, ask
 from headwise_recsys.interactions import Interactions
 from headwise_recsys.leaving_out import drops
-from headwise_recsys.model import SASRec, sasrec
+from headwise_recsys.model import PositionAndTime, SASRec, sasrec
 from headwise_recsys.prepare import prepare
 from headwise_recsys.splits import Split
 from headwise_recsys.task import ModelScorer, RecommenderTask
@@ -43,7 +45,14 @@ def train(order: Order, config: RecsysConfig) -> Outcome:
         task = RecommenderTask(model, data, config.optimizer, chosen(config.loss, data, split.train_stops))
         fitted = fit(
             task,
-            InteractionBatches(data, split, window=config.model.window, tokens=config.tokens, seed=config.fit.seed),
+            InteractionBatches(
+                data,
+                split,
+                window=config.model.window,
+                tokens=config.tokens,
+                seed=config.fit.seed,
+                stride=config.stride or None,
+            ),
             settings=config.fit,
             folder=launched.folder.path,
             monitor=MONITOR,
@@ -66,8 +75,17 @@ def train(order: Order, config: RecsysConfig) -> Outcome:
 
 
 def build(config: RecsysConfig, data: Interactions) -> SASRec:
-    """The model of a configuration, with new weights."""
-    model = config.model
+    """The model of a configuration, with new weights.
+
+    Raises:
+        InputError: it would look at the times of events, and the data have none.
+    """
+    model, timed = config.model, config.model.positions == "timed"
+    if timed and data.times is None:
+        raise InputError(
+            f"{data.name}: model.positions (timed) needs the time of each event and {data.source} has none; "
+            "give data with a timestamp column, or use relative positions"
+        )
     made = sasrec(
         data.item_count,
         window=model.window,
@@ -75,12 +93,16 @@ def build(config: RecsysConfig, data: Interactions) -> SASRec:
         blocks=model.blocks,
         heads=model.heads,
         hidden=model.hidden or None,
+        block=model.block,
         kernel=kernels(model.kernel, model.width // model.heads, reach=model.reach, ahead=0),
         positions=added(model.positions, model.width, model.window),
         rotary=model.positions == "rotary",
-        bias=biases(model.positions, model.heads, model.window),
+        bias=_timed(model) if timed else biases(model.positions, model.heads, model.window),
+        timed=timed,
         gated=model.gated,
         swiglu=model.swiglu,
+        cosine=model.head == "cosine",
+        transition=model.transition,
         dropout=model.dropout,
     )
     if model.sparse:
@@ -95,35 +117,40 @@ def facts(data: Interactions) -> DataFacts:
     return DataFacts(data.name, data.fingerprint, data.source, schema, profile)
 
 
+def _timed(model: SASRecSettings) -> Callable[[], Bias]:
+    return lambda: PositionAndTime(model.heads, model.window)
+
+
 def _draw_attention(launched: Launched, model: SASRec, data: Interactions, split: Split) -> None:
     longest = int((split.valid.stops - split.valid.starts).clip(max=SHOWN).argmax())
     asked = ask(data, split.valid[slice(longest, longest + 1)], min(SHOWN, model.window))
     with torch.inference_mode():
-        weights = model.attention_weights(asked.history, asked.lengths)
+        weights = model.attention_weights(asked.history, asked.lengths, asked.times)
     names = [_label(data, item) for item in asked.history[0].tolist()]
     user = data.user_ids[int((data.offsets <= split.valid.starts[longest]).sum()) - 1]
     whose = f"the last {len(names)} items of user {user}"
     heads = weights[-1][0].numpy()
     launched.run.figure("attention", attention_map(heads, queries=names, keys=names, title=f"last block, {whose}"))
-    item, fallen = _recommended(model, asked.history[0].tolist())
+    item, fallen = _recommended(model, asked)
     carried = {"attention, share": rollout(weights)[0, -1].numpy(), "leave-one-out, fall of the score": fallen}
     figure = carried_recommendation(names, carried, recommended=_label(data, item), title=f"after {whose}")
     launched.run.figure("explanation", figure)
 
 
 @torch.inference_mode()
-def _recommended(model: SASRec, history: list[int]) -> tuple[int, np.ndarray]:
-    """The best item after a history, and what each item of that did for it [time]."""
+def _recommended(model: SASRec, asked: Asked) -> tuple[int, np.ndarray]:
+    """The best item after the only history in `asked`, and what each item of that did for it [time]."""
+    [history], [times], places = asked.history, asked.times, range(asked.history.shape[1])
 
-    def scores(histories: Sequence[Sequence[int]]) -> torch.Tensor:
-        rows = torch.tensor(histories)
-        return model.scores(model.expects(rows, torch.full((len(rows),), rows.shape[1])))
+    def scores(left: Sequence[Sequence[int]]) -> torch.Tensor:
+        rows = torch.tensor(left)
+        return model.scores(model.expects(history[rows], torch.full((len(rows),), rows.shape[1]), times[rows]))
 
-    after = scores([history])[0]
-    item = int(after.index_fill(0, torch.tensor([0, *history]), -torch.inf).argmax())
-    if len(history) == 1:
+    after = scores([places])[0]
+    item = int(after.index_fill(0, torch.tensor([0, *history.tolist()]), -torch.inf).argmax())
+    if len(places) == 1:
         return item, np.zeros(1, np.float32)
-    [fallen] = drops(history, after[item : item + 1].numpy(), lambda some: scores(some)[:, [item]].numpy(), batch=SHOWN)
+    [fallen] = drops(places, after[item : item + 1].numpy(), lambda some: scores(some)[:, [item]].numpy(), batch=SHOWN)
     return item, fallen
 
 
@@ -148,6 +175,7 @@ def _example(data: Interactions, split: Split, model: SASRec) -> dict[str, torch
     return {
         "history": asked.history,
         "lengths": asked.lengths,
+        **({"times": asked.times} if model.timed else {}),
         "k": torch.tensor(min(10, model.items)),
         "exclude": nothing,
         "allow": nothing,

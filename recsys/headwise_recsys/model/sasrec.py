@@ -22,7 +22,6 @@ from headwise.attention import (
     same_segment,
 )
 from headwise.transformer import Block, Encoder, FeedForward, SwiGLU
-from headwise_recsys.model.biases import PositionAndTime
 from headwise_recsys.model.heads import Cosine, Dot, Head, Transition
 from headwise_recsys.model.hstu import HSTU
 
@@ -41,7 +40,6 @@ class SASRec(nn.Module):
         positions: gives the vector that is added to each item for its position; without it the encoder must know order itself.
         dropout: on the embedded history.
         timed: whether the encoder looks at the times of events.
-        sparse: gradients of the item table hold only the rows that a step touched; for losses that do not touch all.
 
     Raises:
         ValueError: the encoder cannot follow the mask of a history, causal and within its own segment.
@@ -58,12 +56,11 @@ class SASRec(nn.Module):
         positions: nn.Module | None = None,
         dropout: float = 0.0,
         timed: bool = False,
-        sparse: bool = False,
     ) -> None:
         super().__init__()
         encoder.check(causal & same_segment)
         self.items, self.window, self.timed = items, window, timed
-        self.embedding = nn.Embedding(items + 1, width, padding_idx=0, sparse=sparse)
+        self.embedding = nn.Embedding(items + 1, width, padding_idx=0)
         self.positions = positions
         self.dropout = nn.Dropout(dropout)
         self.encoder = encoder
@@ -171,7 +168,6 @@ def sasrec(
     cosine: bool = False,
     transition: int = 0,
     dropout: float = 0.2,
-    sparse: bool = False,
 ) -> SASRec:
     """A SASRec from its numbers.
 
@@ -187,31 +183,28 @@ def sasrec(
         positions: gives the vectors that are added to the items; learned ones where None and nothing else knows order.
         rotary: rotary positions.
         bias: makes each block's bias.
-        timed: a bias by distance and interval of time, in the place of `bias`.
+        timed: whether the bias looks at the times of events.
         gated: gates on the residual branches (LiGR).
         swiglu: SwiGLU in place of a GELU feed-forward.
         cosine: compares directions, with a learned temperature, in place of the dot product.
         transition: rank of what is added for how items follow the last one; 0 adds nothing.
         dropout: on the embedded history and on every branch.
-        sparse: gradients of the item table hold only the rows that a step touched.
     """
     inside = 4 * width if hidden is None else hidden
 
-    def bias_of_block() -> Bias | None:
-        if timed:
-            return PositionAndTime(heads, window)
+    def made_bias() -> Bias | None:
         return None if bias is None else bias()
 
     def transformer_block() -> Block:
         turns = Rotary(width // heads) if rotary else None
-        attention = Attention(width, heads, kernel=kernel(), rotary=turns, bias=bias_of_block())
+        attention = Attention(width, heads, kernel=kernel(), rotary=turns, bias=made_bias())
         feed_forward = SwiGLU(width, inside, dropout) if swiglu else FeedForward(width, inside, nn.GELU(), dropout)
         return Block(width, attention, feed_forward, dropout=dropout, gated=gated)
 
     def hstu_block() -> HSTU:
-        return HSTU(width, heads, longest=window, bias=bias_of_block(), dropout=dropout)
+        return HSTU(width, heads, longest=window, bias=made_bias(), dropout=dropout)
 
-    if positions is None and not rotary and not timed and bias is None:
+    if positions is None and not rotary and bias is None:
         positions = LearnedPositions(window, width)
     head: Head = Cosine() if cosine else Dot()
     if transition:
@@ -226,5 +219,4 @@ def sasrec(
         positions=positions,
         dropout=dropout,
         timed=timed,
-        sparse=sparse,
     )

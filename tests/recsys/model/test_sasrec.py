@@ -1,18 +1,25 @@
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from headwise.attention import Coordinates, rows
-from headwise_recsys.model import SASRec, sasrec
+from headwise.attention import Coordinates, RelativeBias, rows
+from headwise_recsys.model import PositionAndTime, SASRec, sasrec
 
 ITEMS, WINDOW, WIDTH = 29, 13, 22
 
 
-@pytest.fixture(
-    scope="module",
-    params=[{}, {"rotary": True, "gated": True, "swiglu": True}],
-    ids=["learned positions", "rotary gated swiglu"],
-)
+VARIANTS: dict[str, dict[str, Any]] = {
+    "learned positions": {},
+    "rotary gated swiglu": {"rotary": True, "gated": True, "swiglu": True},
+    "hstu cosine transition": {
+        "block": "hstu", "bias": lambda: RelativeBias(1, WINDOW), "cosine": True, "transition": 5
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=VARIANTS.values(), ids=VARIANTS)
 def model(request: pytest.FixtureRequest) -> SASRec:
     return scattered(sasrec(ITEMS, window=WINDOW, width=WIDTH, blocks=2, heads=1, hidden=17, **request.param))
 
@@ -79,6 +86,15 @@ def test_what_is_expected_is_what_the_last_item_says(model: SASRec) -> None:
     close(model.expects(items, lengths), hidden[torch.arange(3), lengths - 1])
 
 
+def test_scores_are_products_with_the_items_vectors(model: SASRec) -> None:
+    expected = model.expects(*histories(3, 11, 5))
+    scores = model.scores(expected)
+    assert scores.shape == (3, ITEMS + 1)
+    close(expected @ model.vectors().T, scores[:, 1:])
+    some = torch.tensor([[2, 29, 3], [7, 2, 11]])
+    close(model.vectors(some), model.vectors()[some - 1])
+
+
 @pytest.mark.parametrize("rotary", [False, True])
 def test_order_matters(rotary: bool) -> None:
     # One block: from two on, the causal mask alone would tell the order.
@@ -104,6 +120,29 @@ def test_attention_weights_are_shares_of_the_past(model: SASRec) -> None:
         assert not block[0, :, :, 3:].any()
 
 
+def timed(blocks: int = 1) -> SASRec:
+    bias = lambda: PositionAndTime(1, WINDOW)  # noqa: E731
+    return scattered(sasrec(ITEMS, window=WINDOW, width=WIDTH, blocks=blocks, heads=1, bias=bias, timed=True))
+
+
+def test_a_timed_model_looks_at_intervals_alone() -> None:
+    model, (items, lengths) = timed(), histories(11, 7)
+    times = torch.arange(11).square().expand(2, 11) * (items > 0)
+    before = model.expects(items, lengths, times)
+    close(model.expects(items, lengths, times + 1009), before)
+    slower = times.clone()
+    slower[:, :3] -= 9_000  # as if the first three had come hours before
+    assert ((model.expects(items, lengths, slower) - before).abs().amax(1) > 1e-3).all()
+
+
+def test_a_timed_model_asks_for_times_and_another_takes_no_notice(model: SASRec) -> None:
+    items, lengths = histories(3, 5)
+    for asked in (timed().expects, timed().attention_weights):
+        with pytest.raises(ValueError, match="looks at the times of events: give `times`, in seconds"):
+            asked(items, lengths)
+    assert torch.equal(model.expects(items, lengths, items * 1009), model.expects(items, lengths))
+
+
 def test_a_history_longer_than_the_window_is_refused(model: SASRec) -> None:
     assert model.expects(*histories(WINDOW)).isfinite().all()
     items, lengths = histories(17)
@@ -112,11 +151,12 @@ def test_a_history_longer_than_the_window_is_refused(model: SASRec) -> None:
             asked(items, lengths)
 
 
-def test_padding_is_never_learned() -> None:
-    model = sasrec(ITEMS, window=WINDOW, width=WIDTH, blocks=1, heads=1)
+@pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
+def test_padding_is_never_learned(variant: dict[str, Any]) -> None:
+    model = sasrec(ITEMS, window=WINDOW, width=WIDTH, blocks=1, heads=1, **variant)
     items, lengths = histories(3, 11)
-    hidden = model(items, rows(lengths, 11))
-    (hidden @ model.embedding.weight[1:].T).square().sum().backward()
+    expected = model(items, rows(lengths, 11))
+    (expected @ model.vectors().T).square().sum().backward()
     assert model.embedding.weight.grad is not None
     assert not model.embedding.weight[0].any()
     assert not model.embedding.weight.grad[0].any()
