@@ -2,6 +2,7 @@
 
     coordinates   where a token stands: position, segment, time
     masks         who may look at whom, as rules on coordinates
+    view          those rules applied to the tokens of one forward pass
     positions     how a token knows its place: added to tokens, or rotating queries and keys
     biases        how a score knows the distance
     kernels       what is computed between queries, keys and values: softmax, additive, window, linear, hierarchical
@@ -16,10 +17,11 @@ from headwise.attention.biases import ALiBi, Bias, IntervalBias, RelativeBias
 from headwise.attention.caches import Cache, empty_cache
 from headwise.attention.coordinates import Coordinates, rows
 from headwise.attention.kernels import Additive, Hierarchical, Kernel, Linear, Recurrent, Softmax, Sums, Window
-from headwise.attention.masks import Mask, View, causal, chunk, every, leading, masked_softmax, same_segment, window
+from headwise.attention.masks import Mask, causal, chunk, every, leading, masked_softmax, same_segment, window
 from headwise.attention.multihead import Attention
 from headwise.attention.pooling import Pooling
 from headwise.attention.positions import LearnedPositions, Rotary, SinusoidalPositions
+from headwise.attention.view import View
 
 __all__ = [
     "ALiBi",

@@ -30,7 +30,7 @@ class Cache(NamedTuple):
 
     def last(self, slots: int) -> "Cache":
         """The latest `slots` slots."""
-        start = self.key.shape[2] - slots
+        start = torch.sym_max(0, self.key.shape[2] - slots)
         return Cache(self.key[:, :, start:], self.value[:, :, start:], self.at.map(lambda c: c[:, start:]))
 
 

@@ -5,14 +5,12 @@ it needs; offline, padded, packed and streaming attention evaluate the same rule
 """
 
 import math
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import reduce
 from operator import and_
-from typing import Any
 
 import torch
-from jaxtyping import Bool
 from torch import Tensor
 
 from headwise.attention.coordinates import Coordinates
@@ -21,6 +19,8 @@ from headwise.attention.coordinates import Coordinates
 @dataclass(frozen=True)
 class Mask:
     """A rule that says which keys a query may see, and what a kernel may rely on when it leaves pairs out.
+
+    Two masks are the same where they are the same object, so layers that are to share a plan are given one.
 
     Attributes:
         sees: from the coordinates of queries and keys, broadcast against each other, to True where the key may be seen.
@@ -76,7 +76,11 @@ class Mask:
 
 
 causal = Mask(lambda query, key: key.position <= query.position, ahead=0, name="causal")
-"""No key after the query. Positions must grow along a row, as those of `rows` do."""
+"""No key after the query. Positions must grow along a row, as those of `rows` do.
+
+Alone, it is for rows of one sequence each, right-padded: Softmax has a faster path for it, which looks at nothing but the order.
+Rows of several sequences need `causal & same_segment`.
+"""
 
 same_segment = Mask(lambda query, key: (key.segment == query.segment) & (key.segment > 0), name="same segment")
 """Only keys of the query's own sequence: this is what keeps padding and packed neighbours out."""
@@ -119,7 +123,7 @@ def leading(count: int) -> Mask:
         lambda query, key: (query.position < count) | (key.position < count),
         back=0,
         ahead=0,
-        stride=0,
+        stride=0,  # of no distances at all: gcd(0, s) = s leaves a pattern that it joins its stride
         leading=count,
         name=f"leading({count})",
     )
@@ -128,46 +132,3 @@ def leading(count: int) -> Mask:
 def masked_softmax(scores: Tensor, visible: Tensor) -> Tensor:
     """Softmax over the last dimension, of what may be seen alone; zeros where nothing may, for which -inf would give NaN."""
     return scores.masked_fill(~visible, torch.finfo(scores.dtype).min).softmax(-1) * visible
-
-
-class View:
-    """One forward pass's answer to "who looks at whom"; all layers share it, so the mask is evaluated once."""
-
-    def __init__(self, at: Coordinates, mask: Mask, of: Coordinates | None = None) -> None:
-        """Queries at `at` look at keys at `of` (at themselves where None) by the rule `mask`."""
-        self.at = at
-        self.of = at if of is None else of
-        self.mask = mask
-        self._made: dict[Hashable, Any] = {}
-
-    @property
-    def within(self) -> bool:
-        """Whether the queries look at one another: keys and queries are the same tokens."""
-        return self.at is self.of
-
-    @property
-    def is_causal(self) -> bool:
-        """Whether the rule is nothing but `causal` among the tokens themselves, for which kernels have a faster path."""
-        return self.mask is causal and self.within
-
-    @cached_property
-    def visible(self) -> Bool[Tensor, "batch 1 queries keys"]:
-        """The rule evaluated: True where the query may see the key."""
-        at, of = self.pairs
-        return self.mask.sees(at, of)[:, None]
-
-    @cached_property
-    def pairs(self) -> tuple[Coordinates, Coordinates]:
-        """Coordinates of queries [batch, queries, 1] and keys [batch, 1, keys], ready to be compared."""
-        return self.at.map(lambda c: c[:, :, None]), self.of.map(lambda c: c[:, None, :])
-
-    @cached_property
-    def real(self) -> Bool[Tensor, "batch queries"]:
-        """True where a query is a token, False where it is padding."""
-        return self.at.segment > 0
-
-    def once(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """What `make` makes, made by the first layer that asks for `key` and kept for the others."""
-        if key not in self._made:
-            self._made[key] = make()
-        return self._made[key]

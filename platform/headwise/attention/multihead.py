@@ -10,8 +10,9 @@ from headwise.attention.biases import Bias
 from headwise.attention.caches import Cache, empty_cache
 from headwise.attention.coordinates import Coordinates
 from headwise.attention.kernels import Kernel, Recurrent, Softmax
-from headwise.attention.masks import Mask, View, same_segment
+from headwise.attention.masks import Mask, same_segment
 from headwise.attention.positions import Rotary
+from headwise.attention.view import View
 
 
 class Attention(nn.Module):
@@ -23,10 +24,10 @@ class Attention(nn.Module):
         kv_heads: key and value heads, as many as `heads` where None; must divide `heads`.
         kernel: what is computed between queries, keys and values; `Softmax()` where None.
         rotary: rotates queries and keys by their position.
-        bias: is added to the scores; without it and `rotary` attention is blind to order but for the mask.
+        bias: is added to the scores. With neither a bias nor `rotary`, attention knows order by the mask and the tokens alone.
 
     Raises:
-        ValueError: the numbers do not divide, or the kernel cannot add a bias.
+        ValueError: the numbers do not divide, `rotary` is for another width, or the kernel cannot add a bias.
     """
 
     def __init__(
@@ -45,16 +46,20 @@ class Attention(nn.Module):
             raise ValueError(f"width ({width}) must be divisible by heads ({heads})")
         if heads % kv_heads:
             raise ValueError(f"heads ({heads}) must be divisible by kv_heads ({kv_heads})")
+        if rotary is not None and rotary.head_width != width // heads:
+            raise ValueError(
+                f"rotary turns heads of width {rotary.head_width}, these have width / heads = {width // heads}"
+            )
         self.heads, self.kv_heads, self.head_width = heads, kv_heads, width // heads
         self.query = nn.Linear(width, heads * self.head_width)
         self.key_value = nn.Linear(width, 2 * kv_heads * self.head_width)
         self.output = nn.Linear(heads * self.head_width, width)
         self.kernel: Kernel = Softmax() if kernel is None else kernel
         self.rotary, self.bias = rotary, bias
-        self.check(same_segment)
+        self.check(same_segment)  # every kernel follows it, so this asks about the bias
 
     def check(self, mask: Mask) -> None:
-        """Whether this attention can follow a mask; models ask when they are built.
+        """Refuse a mask that this attention cannot follow; models ask when they are built.
 
         Raises:
             ValueError: its kernel cannot; the message says what would do.
@@ -67,8 +72,12 @@ class Attention(nn.Module):
         view: View,
         source: Float[Tensor, "batch keys width"] | None = None,
     ) -> Float[Tensor, "batch queries width"]:
-        """What each token gathers from those that it may see, or from `source` (cross-attention) where that is given."""
-        return self.recall(tokens, view, self.remember(tokens if source is None else source, view.of))
+        """What each token gathers from those that it may see, or from `source` (cross-attention) where that is given.
+
+        Raises:
+            ValueError: `source` is given and the view says nothing of where its tokens stand.
+        """
+        return self.recall(tokens, view, self.remember(self._seen(tokens, view, source), view.of))
 
     def remember(self, source: Float[Tensor, "batch keys width"], at: Coordinates) -> Cache:
         """Keys and values of tokens at `at`, to be looked at any number of times by `recall`."""
@@ -85,7 +94,10 @@ class Attention(nn.Module):
     def step(
         self, tokens: Float[Tensor, "batch queries width"], at: Coordinates, mask: Mask, cache: Any
     ) -> tuple[Float[Tensor, "batch queries width"], Any]:
-        """The next tokens, given the past; step by step equals all at once where the cache holds all that `mask` sees.
+        """The next tokens, given the past.
+
+        Step by step equals all at once where the cache holds all that the mask and the kernel see of the past (padding takes
+        slots too), and where no token sees ahead of its own step.
 
         Args:
             tokens: the new tokens.
@@ -110,7 +122,7 @@ class Attention(nn.Module):
         source: Float[Tensor, "batch keys width"] | None = None,
     ) -> Float[Tensor, "batch heads queries keys"]:
         """How much of each key every query takes. Costs memory for all pairs: for plots and explanations."""
-        key = self.remember(tokens if source is None else source, view.of).key
+        key = self.remember(self._seen(tokens, view, source), view.of).key
         keys = key.shape[2]
         identity = torch.eye(keys, device=key.device, dtype=key.dtype).expand(*key.shape[:2], keys, keys)
         return self.kernel(self._query(tokens, view.at), key, identity, view, self.bias)
@@ -124,6 +136,13 @@ class Attention(nn.Module):
         if isinstance(self.kernel, Recurrent):
             return self.kernel.empty_memory(batch, self.heads, self.head_width, weight)
         return empty_cache(batch, self.kv_heads, slots, self.head_width, dtype=weight.dtype, device=weight.device)
+
+    def _seen(self, tokens: Tensor, view: View, source: Tensor | None) -> Tensor:
+        if source is None:
+            return tokens
+        if view.within:
+            raise ValueError("source needs coordinates of its own: View(at, mask, of)")
+        return source
 
     def _query(self, tokens: Tensor, at: Coordinates) -> Tensor:
         query: Tensor = self.query(tokens).unflatten(-1, (self.heads, self.head_width)).transpose(1, 2)

@@ -8,7 +8,7 @@ from headwise.attention.masks import masked_softmax
 
 
 class Pooling(nn.Module):
-    """Attention pooling (Yang et al. 2016, eq. 5 to 7): the words of a sentence, the sentences of a document.
+    """Attention pooling (Yang et al. 2016): the words of a sentence (eq. 5 to 7), the sentences of a document (eq. 8 to 10).
 
         u_i = tanh(W h_i + b),  a_i = softmax_i(u_i . c),  answer = sum_i a_i h_i
 
@@ -38,6 +38,6 @@ class Pooling(nn.Module):
         return masked_softmax(self.scores(tokens), real)
 
     def scores(self, tokens: Float[Tensor, "*batch time width"]) -> Float[Tensor, "*batch time"]:
-        """How much each token counts beside others, as a logarithm."""
+        """u_i . c of each token: the logarithm of its weight, but for what is common to a row."""
         scores: Tensor = torch.tanh(self.inner(tokens)) @ self.context
         return scores

@@ -86,7 +86,7 @@ def softmax_formula(kernel, query, keys, values, *places):
 
 
 def additive_formula(kernel, query, keys, values, *places):
-    weights = torch.exp(torch.einsum("d,nd->n", kernel.score, torch.tanh(query + keys)))
+    weights = torch.exp(torch.einsum("d,nd->n", kernel.weight, torch.tanh(query + keys)))
     return torch.einsum("n,nw->w", weights, values) / weights.sum()
 
 

@@ -113,3 +113,13 @@ def test_a_learned_bias_learns():
 def test_a_kernel_without_scores_refuses_a_bias_at_once():
     with pytest.raises(ValueError, match="Linear has no scores that a bias could be added to"):
         Attention(10, 2, kernel=Linear(), bias=ALiBi(2))
+
+
+@pytest.mark.parametrize("bias", [ALiBi(HEADS), IntervalBias(HEADS, buckets=29)], ids=["alibi", "interval"])
+def test_half_precision_tells_long_distances_and_intervals_apart(bias):
+    place = torch.tensor([[0, 1023, 1024, 4095]])
+    view = View(Coordinates(place, torch.ones_like(place), place), causal)
+    for table in bias.parameters():
+        torch.nn.init.normal_(table)
+    exact = bias(*view.pairs)
+    torch.testing.assert_close(bias.to(torch.bfloat16)(*view.pairs).float(), exact, atol=0, rtol=0.01)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headwise.attention import rows
-from headwise.attention.kernels._blocks import chosen, gather, layout, locate, most_of, restore
+from headwise.attention.kernels._blocks import flagged_places, gather, layout, locate, most_flagged, restore
 
 NOTHING = torch.zeros(())
 
@@ -37,7 +37,7 @@ def test_every_query_stands_once_and_beside_all_that_it_reaches(time, size, back
 @given(st.integers(1, 29), st.integers(1, 9), st.integers(1, 4))
 def test_what_was_gathered_is_restored(time, size, stride):
     plan, heads = layout(time, size, stride=stride, like=NOTHING), torch.randn(3, 2, time, 5)
-    assert torch.equal(restore(gather(heads, plan.queries), plan.order, 3), heads)
+    assert torch.equal(restore(gather(heads, plan.queries), plan, 3), heads)
 
 
 def test_places_outside_of_the_row_belong_to_no_segment():
@@ -48,9 +48,9 @@ def test_places_outside_of_the_row_belong_to_no_segment():
 
 
 @pytest.mark.parametrize("most", [2, 4])
-def test_chosen_places_come_in_order_and_differ(most):
+def test_flagged_places_come_in_order_and_differ(most):
     flag = torch.tensor([[False, True, False, True, False], [False] * 5])
-    places = chosen(flag, most)
+    places = flagged_places(flag, most)
     assert places[0, :2].tolist() == [1, 3]
     assert all(len(set(row)) == most for row in places.tolist())
-    assert most_of(5, 1, flag) == 2
+    assert most_flagged(5, 1, flag) == 2

@@ -24,6 +24,10 @@ def test_remembers_the_latest(slots):
     assert (kept.at.segment[1] - 1).tolist() == kept.at.time[0].tolist() == expected
 
 
+def test_remembers_no_more_than_there_is():
+    assert cache(0, 7).last(11).key.shape[2] == 7
+
+
 def test_an_empty_cache_holds_no_token():
     empty = empty_cache(BATCH, KV_HEADS, 7, HEAD_WIDTH, dtype=torch.double)
     assert empty.key.shape == empty.value.shape == (BATCH, KV_HEADS, 7, HEAD_WIDTH)

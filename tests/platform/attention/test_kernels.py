@@ -156,3 +156,42 @@ def test_sparse_kernels_make_nothing_of_length_by_length(case):
             *inputs, View(rows(torch.tensor([time]), time), case.strictest)
         ).sum().backward()
     assert max(sizes) < time * time
+
+
+def test_huge_values_of_a_packed_neighbour_round_nothing_away(case, apart, packed):
+    kernel, view = case.kernel(HEAD_WIDTH), View(packed, apart)
+    query, key, value = (heads.detach().float() for heads in tensors(case.heads[-1], packed.position.shape[1]))
+    first = (packed.segment == 1)[:, None, :, None]
+    answer = kernel(query, key, torch.where(first, 1e9 * value, value), view)
+    others = (packed.segment > 1)[:, None, :, None].expand_as(answer)
+    torch.testing.assert_close(answer[others], kernel(query, key, value, view)[others])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_half_precision_forgets_nothing_of_a_long_past(dtype):
+    time = 2048
+    ones, at = torch.ones(1, 1, time, HEAD_WIDTH, dtype=dtype), rows(torch.tensor([time]), time)
+    value = (
+        (torch.arange(time) >= time // 2).to(dtype)[:, None].expand_as(ones)
+    )  # the later half counts 1: a mean of 1/2
+    answer = Linear(chunk=4)(ones, ones, value, View(at, causal))
+    assert answer.dtype == dtype
+    assert answer[0, 0, -1, 0].item() == pytest.approx(0.5, abs=0.01)
+    memory = Linear().empty_memory(1, 1, HEAD_WIDTH, ones)
+    for start in range(0, time, 16):
+        now = slice(start, start + 16)
+        query, values, here = ones[:, :, now], value[:, :, now], at.map(lambda c: c[:, now])  # noqa: B023
+        answer, memory = Linear().step(query, query, values, here, causal, memory)
+    assert answer[0, 0, -1, 0].item() == pytest.approx(0.5, abs=0.01)
+
+
+def test_no_rows_give_no_answers(case):
+    view = View(rows(torch.zeros(0).long(), 7), case.strictest)
+    answer = case.kernel(HEAD_WIDTH).double()(*tensors((2, 2), 7, batch=0), view)
+    assert answer.shape == (0, 2, 7, VALUE_WIDTH)
+
+
+def test_a_window_wider_than_the_row_costs_no_more_than_the_row():
+    inputs, at = tensors((1, 1), 5, batch=1), rows(torch.tensor([5]), 5)
+    wide = Window(window(10**12))(*inputs, View(at, causal))  # 10^12 keys would not fit a memory
+    torch.testing.assert_close(wide, Softmax()(*inputs, View(at, causal)))

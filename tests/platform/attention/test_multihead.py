@@ -206,3 +206,16 @@ def test_says_which_numbers_do_not_fit(heads, kv_heads, message):
     with pytest.raises(ValueError) as error:
         Attention(30, heads, kv_heads=kv_heads)
     assert str(error.value) == message
+
+
+def test_a_source_needs_coordinates_of_its_own():
+    module, at = Attention(26, 2), rows(torch.tensor([5]), 5)
+    tokens = torch.randn(1, 5, 26)
+    for ask in (module, module.weights):
+        with pytest.raises(ValueError, match=r"source needs coordinates of its own: View\(at, mask, of\)"):
+            ask(tokens, View(at, same_segment), tokens)
+
+
+def test_rotary_must_be_as_wide_as_a_head():
+    with pytest.raises(ValueError, match=r"rotary turns heads of width 26, these have width / heads = 13"):
+        Attention(26, 2, rotary=Rotary(26))

@@ -91,3 +91,14 @@ def test_says_that_an_odd_width_cannot_be_paired(positions):
     with pytest.raises(ValueError) as error:
         positions(13)
     assert str(error.value) == "width (13) must be even: its dimensions are rotated in pairs"
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_half_precision_tells_large_positions_apart(dtype):
+    ones = torch.ones(1, 1, 2, HEAD_WIDTH)
+    turned = Rotary(HEAD_WIDTH).to(dtype)(ones.to(dtype), at(4096, 4097))
+    assert turned.dtype == dtype
+    torch.testing.assert_close(turned.float(), Rotary(HEAD_WIDTH)(ones, at(4096, 4097)), atol=0.02, rtol=0)
+    places = SinusoidalPositions(HEAD_WIDTH)
+    exact = places(at(4096, 4097))
+    assert torch.equal(places.to(dtype)(at(4096, 4097)), exact)

@@ -1,13 +1,13 @@
 """What an attention computes once queries, keys and values are there.
 
     softmax       every pair; the default                                      length^2
-    additive      every pair, scored by a small network                        length^2, thirty times dearer
+    additive      every pair, scored by a small network                        length^2 x head width: a hundred times dearer
     window        the pairs within a pattern's reach                           length x reach
     linear        sums over the past in place of the past                      length x (chunk + head width)
     hierarchical  near tokens one by one, far ones a group at a time           length x (size + length / size)
 
 All have the signature of `Kernel` and obey the same tests: a model trades one for another by an argument. How the last three
-leave out the pairs that no rule allows is in `_blocks` and `_leaders`.
+leave out the pairs that no rule allows is in `_blocks` and `_global_tokens`.
 """
 
 from headwise.attention.kernels.additive import Additive

@@ -39,7 +39,7 @@ def layout(time: int, size: int, *, back: int = 0, ahead: int = 0, stride: int =
         like: a tensor on the device where the tables go.
     """
     long = (time + stride - 1) // stride  # of each of the interleaved rows
-    count = known((long + size - 1) // size, like)
+    count = free_size((long + size - 1) // size, like)
     starts = torch.arange(count * stride, device=like.device)
     first, residue = (starts // stride * size)[:, None], (starts % stride)[:, None]
     queries = (first + torch.arange(size, device=like.device)) * stride + residue
@@ -56,24 +56,25 @@ def gather(
     """The vectors at `places`, with each block a row of its own (batch x blocks rows); outside of the row, any vector."""
     inside = places.clamp(0, heads.shape[2] - 1).flatten()
     vectors = heads.transpose(1, 2).index_select(1, inside)
-    return vectors.reshape(-1, places.shape[1], *vectors.shape[2:]).transpose(1, 2)
+    rows: Tensor = vectors.unflatten(1, places.shape).flatten(0, 1)
+    return rows.transpose(1, 2)
 
 
 def locate(at: Coordinates, places: Int[Tensor, "blocks size"]) -> Coordinates:
     """The coordinates at `places`, [batch x blocks, size]; a place outside of the row belongs to no segment."""
     time = at.position.shape[1]
     inside = places.clamp(0, time - 1).flatten()
-    position, segment, moment = at.map(lambda c: c.index_select(1, inside).reshape(-1, places.shape[1]))
+    position, segment, moment = at.map(lambda c: c.index_select(1, inside).unflatten(1, places.shape).flatten(0, 1))
     missing = ((places < 0) | (places >= time)).repeat(at.position.shape[0], 1)
     return Coordinates(position, segment.masked_fill(missing, 0), moment)
 
 
 def restore(
-    blocks: Float[Tensor, "rows heads size width"], order: Int[Tensor, " time"], batch: int
+    blocks: Float[Tensor, "rows heads size width"], plan: Layout, batch: int
 ) -> Float[Tensor, "batch heads time width"]:
     """The answers of the blocks' queries, back in the order of the row."""
-    answers = blocks.transpose(1, 2).reshape(batch, -1, blocks.shape[1], blocks.shape[3])
-    return answers.index_select(1, order).transpose(1, 2)
+    answers: Tensor = blocks.transpose(1, 2).unflatten(0, (batch, plan.queries.shape[0])).flatten(1, 2)
+    return answers.index_select(1, plan.order).transpose(1, 2)
 
 
 def spread(tensor: Tensor, blocks: int) -> Tensor:
@@ -81,26 +82,26 @@ def spread(tensor: Tensor, blocks: int) -> Tensor:
     return tensor[:, None].expand(-1, blocks, *tensor.shape[1:]).flatten(0, 1)
 
 
-def chosen(flag: Bool[Tensor, "batch time"], most: int) -> Int[Tensor, "batch most"]:
+def flagged_places(flag: Bool[Tensor, "batch time"], most: int) -> Int[Tensor, "batch most"]:
     """The places of the flagged tokens of each row, in order, then those of others: all different."""
     place = torch.arange(flag.shape[1], device=flag.device)
     return torch.where(flag, -place, -place - flag.shape[1]).topk(most, 1).indices
 
 
-def most_of(time: int, bound: int, flag: Bool[Tensor, "batch time"]) -> int:
+def most_flagged(time: int, bound: int, flag: Bool[Tensor, "batch time"]) -> int:
     """How many tokens are flagged in the row that has the most, which the data say.
 
     A graph takes `bound` in its place, or all `time` places where there are fewer: it must hold for rows of one sequence.
     """
     if torch.compiler.is_exporting():
-        return known(torch.sym_min(time, bound), flag)  # type: ignore[arg-type]  # an int to come
-    return max(1, int(flag.sum(1).max()))
+        return free_size(torch.sym_min(time, bound), flag)  # type: ignore[arg-type]  # an int to come
+    return max(1, int(flag.sum(1).max())) if len(flag) else 1
 
 
-def known(size: int, like: Tensor) -> int:
-    """`size` itself, at least 1; while a graph is exported, as a number that only the data will know.
+def free_size(size: int, like: Tensor) -> int:
+    """`size` itself; while a graph is exported, as a number of at least 1 that only the data will tell (an unbacked SymInt).
 
-    torch.export would else bake in whether a size that follows from a free one is 1, and asks for proofs that it is large enough.
+    torch.export would else bake in whether a size that follows from a free one is 1, and ask for proofs that it is large enough.
     """
     if not torch.compiler.is_exporting():
         return size

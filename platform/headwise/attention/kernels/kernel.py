@@ -7,7 +7,8 @@ from torch import Tensor
 
 from headwise.attention.biases import Bias
 from headwise.attention.coordinates import Coordinates
-from headwise.attention.masks import Mask, View
+from headwise.attention.masks import Mask
+from headwise.attention.view import View
 
 
 @runtime_checkable

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 from headwise.attention.biases import Bias
 from headwise.attention.coordinates import Coordinates
 from headwise.attention.kernels._blocks import Layout, gather, layout, locate, restore
-from headwise.attention.masks import Mask, View, causal, same_segment
+from headwise.attention.masks import Mask, causal, same_segment
+from headwise.attention.view import View
 
 _CHUNK = 64  # tokens between two sums; within a chunk every pair is evaluated
 
@@ -49,19 +50,17 @@ class Linear(nn.Module):
         self.chunk = chunk
 
     def check(self, mask: Mask, *, biased: bool) -> None:
-        """Whether the mask leaves nothing out but the future, and no bias is added.
+        """Refuse masks other than these two, and biases.
 
         Raises:
-            ValueError: it does; no sum can leave out single keys, or add to single scores.
+            ValueError: of another mask, or a bias; no sum can leave out single keys, or add to single scores.
         """
         if not set(mask.terms) <= {causal, same_segment}:
             raise ValueError(
                 f"Linear cannot follow the mask {mask}: only causal and same_segment; Window and Softmax can"
             )
         if biased:
-            raise ValueError(
-                "Linear has no scores that a bias could be added to: add positions to the tokens"
-            )
+            raise ValueError("Linear has no scores that a bias could be added to: add positions to the tokens")
 
     def forward(
         self,
@@ -82,7 +81,7 @@ class Linear(nn.Module):
         sums = _pairs(query, key, value, here) + chunks.before(query, key, value)
         if rule.ahead > 0:
             sums = sums + chunks.after(query, key, value)
-        return _divide(restore(sums, plan.order, view.at.segment.shape[0]), dtype)
+        return _divide(restore(sums, plan, view.at.segment.shape[0]), dtype)
 
     def empty_memory(self, batch: int, heads: int, head_width: int, like: Tensor) -> Sums:
         """Sums of nothing, in single precision at least."""
@@ -124,7 +123,7 @@ class Linear(nn.Module):
     def _plan(self, at: Coordinates, rule: Mask) -> tuple[Layout, View, "_Chunks"]:
         plan = layout(at.segment.shape[1], self.chunk, like=at.segment)
         here = locate(at, plan.queries)
-        segment = here.segment.reshape(at.segment.shape[0], -1, self.chunk)
+        segment = here.segment.unflatten(0, (at.segment.shape[0], plan.queries.shape[0]))
         return plan, View(here, rule), _Chunks(segment)
 
 
@@ -149,10 +148,7 @@ class _Chunks(NamedTuple):
         neighbour = F.pad(crossing[:, :-1], (1, 0)) if backwards else F.pad(crossing[:, 1:], (0, 1))
         sums = (key * self._of(neighbour)).transpose(2, 3) @ value
         sums = sums.unflatten(0, crossing.shape).to(key.dtype)
-        if backwards:
-            running = _running(sums.flip(1), crossing.flip(1)).flip(1)
-        else:
-            running = _running(sums, crossing)
+        running = _running(sums.flip(1), crossing.flip(1)).flip(1) if backwards else _running(sums, crossing)
         gathered: Tensor = (query * self._of(crossing)) @ running.flatten(0, 1)
         return gathered
 
@@ -183,7 +179,8 @@ def _running_in_a_graph(sums: Tensor, segment: Tensor) -> Tensor:
     same = (segment[:, :, None] == segment[:, None, :]) & (place[:, None] >= place)
     begins = (place - same.sum(2)).clamp(min=0)  # the chunk before the first one that the sequence opens
     flat = begins + torch.arange(segment.shape[0], device=segment.device)[:, None] * segment.shape[1]
-    return until - until.flatten(0, 1).index_select(0, flat.flatten()).unflatten(0, segment.shape)
+    earlier: Tensor = until.flatten(0, 1).index_select(0, flat.flatten()).unflatten(0, segment.shape)
+    return until - earlier
 
 
 def _features(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -7,14 +7,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from headwise.attention.biases import Bias
-from headwise.attention.masks import Mask, View
+from headwise.attention.masks import Mask
+from headwise.attention.view import View
 
 
 class Softmax(nn.Module):
     """Scaled dot-product attention, softmax(Q K' / sqrt(d) + bias) V (Vaswani et al. 2017, eq. 1).
 
     Multi-head or grouped-query (Ainslie et al. 2023): `heads / kv_heads` query heads share each key head. Time is quadratic
-    in length; PyTorch's fused kernels keep the weights out of memory. They are left where a learned bias is trained.
+    in length. PyTorch's fused kernels keep the weights out of memory, but not the mask: under `causal` alone, within one
+    sequence a row, memory is linear in length; any other mask is a tensor of batch x queries x keys, shared by all layers.
+    While a learned bias is trained PyTorch does not use its fused kernels.
     """
 
     def check(self, mask: Mask, *, biased: bool) -> None:

@@ -2,14 +2,16 @@
 
 import math
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from headwise.attention.biases import Bias
 from headwise.attention.kernels._blocks import Layout, gather, layout, locate, restore, spread
-from headwise.attention.kernels._leaders import Leaders, leaders
+from headwise.attention.kernels._global_tokens import GlobalTokens, global_tokens
 from headwise.attention.kernels.softmax import Softmax
-from headwise.attention.masks import Mask, View, same_segment
+from headwise.attention.masks import Mask, same_segment
+from headwise.attention.view import View
 
 _BLOCK = 64  # queries of a block; more waste pairs that the pattern hides, fewer gather the same keys more often
 
@@ -26,7 +28,9 @@ class Window(nn.Module):
         Window(window(127) | leading(1))        sliding, and the first token sees all and is seen by all
 
     Time and memory are length x reach. Sequences are kept apart whatever the mask says. Between other tokens than themselves
-    (caches, cross-attention), where the past is already short, the same pairs are evaluated without blocks.
+    (caches, cross-attention), where the past is already short, the same pairs are evaluated without blocks. A cache must hold
+    what the pattern reaches, with `leading` the whole past; an exported graph with `leading` takes one sequence a row. Layers
+    that share a pattern object share its plan.
 
     Args:
         pattern: which keys a query may reach.
@@ -62,34 +66,32 @@ class Window(nn.Module):
             seen = view.once(self.pattern, lambda: self._restricted(view))
             answer: Tensor = self.softmax(query, key, value, seen, bias)
             return answer
-        plan, seen, first = view.once((self.pattern, self.block), lambda: self._plan(view))
+        plan, seen, everywhere = view.once((self.pattern, self.block), lambda: self._plan(view))
         keys, values = gather(key, plan.keys), gather(value, plan.keys)
-        if first is not None:
-            keys, values = first.before(keys, key), first.before(values, value)
+        if everywhere is not None:
+            count = plan.queries.shape[0]
+            keys, values = everywhere.before(keys, key, count), everywhere.before(values, value, count)
         blocks = self.softmax(gather(query, plan.queries), keys, values, seen, bias)
-        answer = restore(blocks, plan.order, query.shape[0])
-        if first is not None:
-            answer = first.put(answer, self.softmax(first.of(query), key, value, first.view, bias))
+        answer = restore(blocks, plan, query.shape[0])
+        if everywhere is not None:
+            theirs = self.softmax(everywhere.of(query), key, value, everywhere.view, bias)
+            answer = everywhere.put(answer, theirs)
         return answer
 
     def _restricted(self, view: View) -> View:
         return View(view.at, view.mask & same_segment & self.pattern, view.of)
 
-    def _plan(self, view: View) -> tuple[Layout, View, Leaders | None]:
+    def _plan(self, view: View) -> tuple[Layout, View, GlobalTokens | None]:
         rule = view.mask & same_segment & self.pattern
-        plan = layout(
-            view.at.position.shape[1],
-            self.block,
-            back=int(rule.back),
-            ahead=int(rule.ahead),
-            stride=max(1, rule.stride),
-            like=view.at.position,
-        )
+        time, back, ahead = view.at.position.shape[1], int(rule.back), int(rule.ahead)
+        if not torch.compiler.is_exporting():  # a graph's rows have no length yet
+            back, ahead = min(back, time), min(ahead, time)
+        plan = layout(time, self.block, back=back, ahead=ahead, stride=max(1, rule.stride), like=view.at.position)
         at, of = locate(view.at, plan.queries), locate(view.at, plan.keys)
         if not rule.leading:
             return plan, View(at, rule, of), None
-        first = leaders(view.at, rule)
-        # Leaders stand before every block's own keys, and there alone.
+        everywhere = global_tokens(view.at, rule)
+        # Global tokens stand before every block's own keys, and there alone.
         own = of._replace(segment=of.segment.masked_fill(of.position < rule.leading, 0))
-        everywhere = first.at.map(lambda c: spread(c, plan.queries.shape[0]))
-        return plan, View(at, rule, everywhere.then(own)), first
+        before = everywhere.at.map(lambda c: spread(c, plan.queries.shape[0]))
+        return plan, View(at, rule, before.then(own)), everywhere
