@@ -4,6 +4,7 @@ The explanation is a graph of its own: ONNX Runtime computes all of a graph, whi
 """
 
 import copy
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -53,8 +54,8 @@ class RecommenderGraph(nn.Module):
         Returns:
             Items and their scores; item 0 with score -inf where nothing more is eligible.
         """
-        scores = F.linear(self.model.expects(history, lengths), self.table)
-        count = k.item()
+        scores = F.linear(self.model.expects(history, lengths, times), self.table)
+        count: Any = k.item()  # a symbolic size while it is exported
         torch._check(count >= 1)
         torch._check(count <= min(MAX_K, self.model.items))
         barred = torch.cat([history, exclude], 1)
@@ -62,7 +63,7 @@ class RecommenderGraph(nn.Module):
 
 
 def _with_table(model: SASRec) -> tuple[SASRec, nn.Parameter]:
-    """The model and the table that the graph scores with: one and the same with its embeddings where the head leaves them as they are."""
+    """The model, and the table that the graph scores with: the model's own where the head takes embeddings as they are."""
     weight = model.embedding.weight.detach()
     missing = rows_needed(model.items) - len(weight)
     table = nn.Parameter(F.pad(model.head.vectors(weight, None).detach(), (0, 0, 0, missing)), requires_grad=False)
