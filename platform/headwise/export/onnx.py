@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import onnx
 import torch
@@ -16,6 +17,8 @@ from torch.export import Dim
 from headwise.files import replacing
 
 OPSET = 23  # the first with the Attention operator; from 26 on the exporter writes files that ONNX Runtime refuses
+LARGE = 64 << 20  # bytes of weights; above it they lie beside the graph, from where they are mapped and not copied
+SMALL = 1 << 16  # bytes; what is smaller stays in the graph all the same
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ def write(graph: Graph, path: Path, metadata: Mapping[str, str]) -> None:
 
     Args:
         graph: what to export.
-        path: the `.onnx` file.
+        path: the `.onnx` file; large weights lie beside it, in `<file>.data`.
         metadata: kept in the file, for whoever finds it alone.
 
     Raises:
@@ -76,8 +79,22 @@ def write(graph: Graph, path: Path, metadata: Mapping[str, str]) -> None:
     _check_free(model, graph)
     _name_sizes(model, graph)
     onnx.helper.set_model_props(model, dict(metadata))
-    with replacing(path) as draft:
-        onnx.save(model, draft)
+    _save(model, path)
+
+
+def _save(model: onnx.ModelProto, path: Path) -> None:
+    data = path.with_name(f"{path.name}.data")
+    if sum(len(tensor.raw_data) for tensor in model.graph.initializer) < LARGE:
+        with replacing(path) as draft:
+            onnx.save(model, draft)
+        data.unlink(missing_ok=True)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as scratch:
+        draft = Path(scratch) / path.name
+        onnx.save(model, draft, save_as_external_data=True, location=data.name, size_threshold=SMALL)
+        (draft.parent / data.name).replace(data)
+        draft.replace(path)
 
 
 def _check_named(graph: Graph) -> None:

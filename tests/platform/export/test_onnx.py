@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from headwise.export import OPSET, Graph, write
+from headwise.export import onnx as export_onnx
 
 BATCH, TIME, WIDTH = 3, 5, 7
 
@@ -138,6 +139,23 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
         write(graph(nn.Linear(WIDTH, 2)), path, {})
     assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
     assert path.read_text() == "old"
+
+
+def test_large_weights_lie_beside_the_graph_and_go_when_it_is_small_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer, path, tokens = nn.Linear(WIDTH, 11), tmp_path / "model.onnx", torch.randn(2, 3, WIDTH)
+    with monkeypatch.context() as patch:
+        patch.setattr(export_onnx, "LARGE", 4 * 11 * WIDTH)
+        patch.setattr(export_onnx, "SMALL", 4 * 11 * WIDTH)
+        for _ in range(2):  # the second time over the first
+            write(graph(layer), path, {})
+        assert sorted(file.name for file in tmp_path.iterdir()) == ["model.onnx", "model.onnx.data"]
+        assert (tmp_path / "model.onnx.data").stat().st_size == 4 * 11 * WIDTH  # the bias is small
+        (answer,) = onnxruntime.InferenceSession(path).run(None, {"tokens": tokens.numpy()})
+        torch.testing.assert_close(torch.from_numpy(answer), layer(tokens).detach())
+    write(graph(layer), path, {})
+    assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
 
 
 def test_every_module_goes_on_in_the_mode_that_it_was_in(tmp_path: Path) -> None:
