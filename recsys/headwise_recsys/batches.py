@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from headwise.attention import Coordinates
 from headwise.errors import InputError
 from headwise_recsys.interactions import Interactions
-from headwise_recsys.splits import Queries, Split
+from headwise_recsys.losses import Seen
+from headwise_recsys.splits import Queries, Split, spans
 
 # [windows, 3]: first input event, first that has a target, one past the last; a target is the event after its input.
 Windows = NDArray[np.int64]
@@ -26,11 +27,13 @@ class Packed(NamedTuple):
         items: [rows, time] inputs, 0 where there is none.
         targets: [rows, time] the item that came next, 0 where none is learned.
         at: where each input stands: position in its window, which window of the row, and when it was.
+        seen: all that the user of each target had seen by then, earlier windows included; None where it plays no part.
     """
 
     items: Tensor
     targets: Tensor
     at: Coordinates
+    seen: Seen | None = None
 
 
 class Asked(NamedTuple):
@@ -163,10 +166,16 @@ class PackedOrder(Sampler[list[Windows]]):
 
 
 class PackedRows(Dataset[Packed]):
-    """Turns rows of windows into tensors."""
+    """Turns rows of windows into tensors.
 
-    def __init__(self, data: Interactions, window: int) -> None:
-        self.data, self.window = data, window
+    Args:
+        data: the events.
+        window: tokens a row.
+        seen: whether to tell what the users had seen.
+    """
+
+    def __init__(self, data: Interactions, window: int, *, seen: bool = False) -> None:
+        self.data, self.window, self.seen = data, window, seen
 
     def __getitem__(self, batch: list[Windows]) -> Packed:
         shape = (len(batch), self.window)
@@ -183,7 +192,18 @@ class PackedRows(Dataset[Packed]):
                     time[row, place] = self.data.times[start:stop]
                 used += stop - start
         at = Coordinates(*map(torch.from_numpy, (position, segment, time)))
-        return Packed(torch.from_numpy(inputs), torch.from_numpy(targets), at)
+        seen = self._seen(np.concatenate(batch)) if self.seen else None
+        return Packed(torch.from_numpy(inputs), torch.from_numpy(targets), at, seen)
+
+    def _seen(self, windows: Windows) -> Seen:
+        _, firsts, stops = windows.T
+        users = self.data.offsets[np.searchsorted(self.data.offsets, firsts, side="right") - 1]
+        _, events = spans(users, stops)
+        begins = np.cumsum(stops - users) - (stops - users)
+        window, targets = spans(firsts, stops)
+        known = targets + 1 - users[window]
+        items = self.data.items[events].astype(np.int64)
+        return Seen(*map(torch.from_numpy, (items, begins[window], begins[window] + known)))
 
 
 class Histories(Dataset[Asked]):
@@ -225,18 +245,28 @@ class InteractionBatches(pl.LightningDataModule):
         tokens: targets a training batch, about.
         seed: of the order of training.
         stride: targets of a window of a long history, at most; `window` where None, see `cut`.
+        seen: whether batches tell what the users had seen.
     """
 
     def __init__(
-        self, data: Interactions, split: Split, *, window: int, tokens: int, seed: int, stride: int | None = None
+        self,
+        data: Interactions,
+        split: Split,
+        *,
+        window: int,
+        tokens: int,
+        seed: int,
+        stride: int | None = None,
+        seen: bool = False,
     ) -> None:
         super().__init__()
-        self.interactions, self.split, self.window = data, split, window
+        self.interactions, self.split, self.window, self.seen = data, split, window, seen
         self.order = PackedOrder(data, split.train_stops, window=window, tokens=tokens, seed=seed, stride=stride)
 
     def train_dataloader(self) -> DataLoader[Packed]:
         """Batches as `PackedOrder` draws them."""
-        return DataLoader(PackedRows(self.interactions, self.window), batch_size=None, sampler=self.order)
+        rows = PackedRows(self.interactions, self.window, seen=self.seen)
+        return DataLoader(rows, batch_size=None, sampler=self.order)
 
     def val_dataloader(self) -> DataLoader[Asked]:
         """All validation queries, shortest histories first."""

@@ -39,7 +39,7 @@ class RecommenderTask(pl.LightningModule):
         """The mean loss over the positions that have a target."""
         learned = batch.targets > 0
         expected = self.model(batch.items, batch.at)[learned]
-        loss = self.loss(expected, batch.targets[learned], self.model.vectors)
+        loss = self.loss(expected, batch.targets[learned], self.model.vectors, batch.seen)
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(expected), prog_bar=True)
         return loss
 

@@ -186,6 +186,19 @@ def test_what_a_packed_batch_holds() -> None:
     assert packed.at.time.tolist() == [[*times[0:2], *times[4:7]], [times[11], 0, 0, 0, 0]]
 
 
+def test_what_each_target_s_user_had_seen() -> None:
+    data = interactions([3, 23, 5])
+    packed = PackedRows(data, 7, seen=True)[[np.array([[9, 11, 14], [0, 0, 2]]), np.array([[26, 26, 29]])]]
+    inputs = [11, 12, 13, 0, 1, 26, 27, 28]  # those that have a target, as the mask finds them
+    assert packed.items[packed.targets > 0].tolist() == data.items[inputs].tolist()
+    assert packed.seen is not None
+    items, starts, stops = packed.seen
+    seen = [items[start:stop].tolist() for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)]
+    users = [3, 3, 3, 0, 0, 26, 26, 26]
+    assert seen == [data.items[user : event + 1].tolist() for user, event in zip(users, inputs, strict=True)]
+    assert PackedRows(data, 7)[[np.array([[0, 0, 2]])]].seen is None
+
+
 def test_what_is_asked() -> None:
     data = interactions([11, 3])
     queries = Queries(np.array([0, 3, 11]), np.array([2, 9, 11]), np.array([2, 9, 11]))
@@ -228,3 +241,6 @@ def test_queries_stay_arrays_when_a_batch_moves(data: Interactions) -> None:
     assert moved.queries is asked.queries
     packed = batches.transfer_batch_to_device(next(iter(batches.train_dataloader())), torch.device("meta"), 0)
     assert packed.at.segment.device.type == packed.targets.device.type == "meta"
+    telling = InteractionBatches(data, leave_one_out(data), window=WINDOW, tokens=61, seed=3, seen=True)
+    packed = telling.transfer_batch_to_device(next(iter(telling.train_dataloader())), torch.device("meta"), 0)
+    assert {tensor.device.type for tensor in packed.seen} == {"meta"}

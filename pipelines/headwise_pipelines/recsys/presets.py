@@ -65,6 +65,7 @@ class LossSettings:
 
     Attributes:
         name: `softmax` compares with the whole catalogue, exactly; `sampled`, `gbce` and `bce` with drawn items, for large ones.
+        unseen: `softmax` compares with items that the user has not seen alone, since no other will be recommended.
         negatives: items drawn to compare with.
         shared: one draw for a whole batch; without it every position has its own, which is slow for more than a few.
         in_batch: share of the negatives of `sampled` that are targets of the batch, and so as popular as those.
@@ -72,6 +73,7 @@ class LossSettings:
     """
 
     name: Literal["softmax", "sampled", "gbce", "bce"] = "softmax"
+    unseen: bool = True
     negatives: int = 256
     shared: bool = True
     in_batch: float = 0.5

@@ -52,6 +52,7 @@ def train(order: Order, config: RecsysConfig) -> Outcome:
                 tokens=config.tokens,
                 seed=config.fit.seed,
                 stride=config.stride or None,
+                seen=config.loss.name == "softmax" and config.loss.unseen,
             ),
             settings=config.fit,
             folder=launched.folder.path,

@@ -1,6 +1,6 @@
 """What the task asks of a loss, and a loss of the model."""
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -13,11 +13,29 @@ class Vectors(Protocol):
         """The vectors of `items`, or of the whole catalogue, items 1..V in order, where None."""
 
 
+class Seen(NamedTuple):
+    """What the user of each position had seen by then: position p had seen `items[starts[p]:stops[p]]`.
+
+    Attributes:
+        items: histories of the users of a batch, one after another.
+        starts: where the history of each position begins.
+        stops: one past where it ends.
+    """
+
+    items: Int[Tensor, " events"]
+    starts: Int[Tensor, " positions"]
+    stops: Int[Tensor, " positions"]
+
+
 class Loss(Protocol):
     """The mean over positions of how badly each expected the item that came."""
 
     def __call__(
-        self, hidden: Float[Tensor, "positions width"], targets: Int[Tensor, " positions"], vectors: Vectors
+        self,
+        hidden: Float[Tensor, "positions width"],
+        targets: Int[Tensor, " positions"],
+        vectors: Vectors,
+        seen: Seen | None = None,
     ) -> Float[Tensor, ""]:
         """The loss.
 
@@ -25,6 +43,7 @@ class Loss(Protocol):
             hidden: what the model says at each position that has a target.
             targets: the items that came, from 1.
             vectors: of the items.
+            seen: items that will not be recommended, so that a loss need not compare with them.
 
         Raises:
             ValueError: there is no position to take the mean of.

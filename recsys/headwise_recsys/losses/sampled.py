@@ -4,7 +4,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from headwise_recsys.losses.loss import Vectors
+from headwise_recsys.losses.loss import Seen, Vectors
 from headwise_recsys.losses.negatives import Sampler, scores
 
 
@@ -38,8 +38,12 @@ class SampledSoftmax(nn.Module):
         self.sampler = sampler
 
     def forward(
-        self, hidden: Float[Tensor, "positions width"], targets: Int[Tensor, " positions"], vectors: Vectors
+        self,
+        hidden: Float[Tensor, "positions width"],
+        targets: Int[Tensor, " positions"],
+        vectors: Vectors,
+        seen: Seen | None = None,
     ) -> Float[Tensor, ""]:
-        """As every loss."""
+        """As every loss; items that were seen are drawn like others."""
         drawn = self.sampler(targets)
         return sampled_softmax(*scores(hidden, targets, drawn.items, vectors), drawn.log_expected)

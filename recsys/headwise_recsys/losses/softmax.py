@@ -7,23 +7,28 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from headwise_recsys.losses.loss import Vectors
+from headwise_recsys.losses.loss import Seen, Vectors
 
 CACHE = 2 * 2**20  # bytes of logits at a time: they are read three times, so they should stay in a core's cache
 LEAST_ROWS = 64  # below this the matrix products lose more than the cache gives
 
 
 def exact_softmax(
-    hidden: Float[Tensor, "positions width"], targets: Int[Tensor, " positions"], vectors: Vectors
+    hidden: Float[Tensor, "positions width"],
+    targets: Int[Tensor, " positions"],
+    vectors: Vectors,
+    seen: Seen | None = None,
 ) -> Float[Tensor, ""]:
-    """As every loss: `softmax_cross_entropy` over all items."""
-    return softmax_cross_entropy(hidden, vectors(), targets - 1)
+    """As every loss: `softmax_cross_entropy` over all items, or over those that were not seen where `seen` is given."""
+    left_out = None if seen is None else seen._replace(items=seen.items - 1)
+    return softmax_cross_entropy(hidden, vectors(), targets - 1, left_out)
 
 
 def softmax_cross_entropy(
     hidden: Float[Tensor, "positions width"],
     weight: Float[Tensor, "items width"],
     targets: Int[Tensor, " positions"],
+    left_out: Seen | None = None,
 ) -> Float[Tensor, ""]:
     """Mean of -log softmax(hidden weight')[target], exact, without ever holding positions x items.
 
@@ -35,6 +40,7 @@ def softmax_cross_entropy(
         hidden: what the model says at each position that has a target.
         weight: item embeddings.
         targets: rows of `weight`, from 0.
+        left_out: rows of `weight`, from 0, that the softmax of each position is not over; its own target stays in.
 
     Raises:
         ValueError: there is no position to take the mean of.
@@ -44,13 +50,15 @@ def softmax_cross_entropy(
         raise ValueError("no position has a target: the mean of no losses is not a number")
     dtype = torch.promote_types(torch.promote_types(hidden.dtype, weight.dtype), torch.float32)
     learns = torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad)
-    loss: Tensor = _ChunkedCrossEntropy.apply(hidden.to(dtype), weight.to(dtype), targets, learns)
+    loss: Tensor = _ChunkedCrossEntropy.apply(hidden.to(dtype), weight.to(dtype), targets, left_out, learns)
     return loss
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, learns: bool) -> Tensor:
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, left_out: Seen | None, learns: bool
+    ) -> Tensor:
         positions, items = hidden.shape[0], weight.shape[0]
         rows = min(positions, max(LEAST_ROWS, CACHE // (4 * items)))
         buffer = hidden.new_empty(rows, items)
@@ -64,6 +72,8 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             logits = torch.mm(some, weight.t(), out=buffer[: len(some)])
             peak = logits.amax(1, keepdim=True)
             exps = logits.sub_(peak).exp_()
+            if left_out is not None:
+                _leave_out(exps, Seen(left_out.items, *(c[start : start + rows] for c in left_out[1:])), wanted)
             norm = exps.sum(1, keepdim=True)
             total += (norm.log() + peak).sum() - (some * right).sum()
             if grad_hidden is not None and grad_weight is not None:
@@ -77,7 +87,17 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         grad_hidden, grad_weight = ctx.saved_tensors
         scale = grads[0] / ctx.positions
-        return grad_hidden * scale, grad_weight * scale, None, None
+        return grad_hidden * scale, grad_weight * scale, None, None, None
+
+
+def _leave_out(exps: Tensor, left_out: Seen, targets: Tensor) -> None:
+    items, starts, stops = left_out
+    own = exps.gather(1, targets[:, None])
+    lengths = stops - starts
+    rows = torch.repeat_interleave(lengths)
+    places = torch.arange(len(rows), device=exps.device) + (starts - lengths.cumsum(0) + lengths)[rows]
+    exps.view(-1).index_fill_(0, rows * exps.shape[1] + items[places], 0.0)
+    exps.scatter_(1, targets[:, None], own)

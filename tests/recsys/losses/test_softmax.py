@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from headwise_recsys.losses import softmax
+from headwise_recsys.losses import Seen, softmax
 from headwise_recsys.losses.softmax import exact_softmax, softmax_cross_entropy
 
 POSITIONS, WIDTH, ITEMS = 23, 5, 11
@@ -56,6 +56,44 @@ def test_by_hand() -> None:
     assert hidden.grad.flatten().tolist() == pytest.approx([-math.log(3) / 8, 3 * math.log(3) / 8])
     assert weight.grad is not None
     assert weight.grad.flatten().tolist() == pytest.approx([-0.25, 0.25])  # (p - 1[target]) h, each half of it
+
+
+def ragged(positions: int, items: int, seed: int = 5) -> Seen:
+    generator = torch.Generator().manual_seed(seed)
+    starts = torch.randint(19, (positions,), generator=generator)
+    stops = starts + torch.randint(7, (positions,), generator=generator)  # of some positions nothing
+    return Seen(torch.randint(items, (29,), generator=generator), starts, stops)
+
+
+def textbook_without(seen: Seen) -> Any:
+    def loss(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+        logits = hidden @ weight.T
+        out = torch.zeros_like(logits, dtype=torch.bool)
+        for row, (start, stop) in enumerate(zip(seen.starts.tolist(), seen.stops.tolist(), strict=True)):
+            out[row, seen.items[start:stop]] = True
+        return F.cross_entropy(logits.masked_fill(out.scatter(1, targets[:, None], value=False), -math.inf), targets)
+
+    return loss
+
+
+@pytest.mark.parametrize("rows", [1, 3, 22, 23, 64])
+def test_items_left_out_are_as_if_they_were_not_there_but_for_the_target(
+    monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    monkeypatch.setattr(softmax, "LEAST_ROWS", 1)
+    monkeypatch.setattr(softmax, "CACHE", 4 * ITEMS * rows)
+    hidden, weight, targets = drawn(POSITIONS, WIDTH, ITEMS, torch.float64)
+    seen = ragged(POSITIONS, ITEMS)
+    one = int((seen.stops > seen.starts).long().argmax())
+    targets[one] = seen.items[seen.starts[one]]
+
+    def ours(*given_: Tensor) -> Tensor:
+        return softmax_cross_entropy(*given_, left_out=seen)
+
+    expected = value_and_gradients(textbook_without(seen), hidden, weight, targets)
+    for got, want in zip(value_and_gradients(ours, hidden, weight, targets), expected, strict=True):
+        torch.testing.assert_close(got, want, atol=1e-12, rtol=1e-12)
+    assert expected[0] < textbook(hidden, weight, targets)
 
 
 @pytest.mark.parametrize("rows", [1, 3, 22, 23, 64])
@@ -153,3 +191,7 @@ def test_as_a_loss_it_counts_items_from_one() -> None:
     hidden, weight, targets = drawn(POSITIONS, WIDTH, ITEMS, torch.float64)
     got = exact_softmax(hidden, targets + 1, lambda items=None: weight if items is None else weight[items - 1])
     torch.testing.assert_close(got, softmax_cross_entropy(hidden, weight, targets))
+    seen = ragged(POSITIONS, ITEMS)
+    counted = seen._replace(items=seen.items + 1)
+    got = exact_softmax(hidden, targets + 1, lambda items=None: weight if items is None else weight[items - 1], counted)
+    torch.testing.assert_close(got, softmax_cross_entropy(hidden, weight, targets, seen))
