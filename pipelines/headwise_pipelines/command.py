@@ -2,7 +2,7 @@
 
     headwise quickstart                              the whole job on generated data
     headwise train recsys|speech PRESET --data PATH  from raw data to a registered ONNX model
-    headwise evaluate MODEL --data PATH              a model's figures on other data
+    headwise evaluate MODEL... --data PATH           models beside baselines, as a page with tests and plots
     headwise export RUN --out DIR                    the model folder of a run
     headwise promote NAME VERSION                    make a version the champion
     headwise serve MODEL...                          answer requests over HTTP
@@ -98,7 +98,16 @@ def _explain_train(options: argparse.Namespace) -> None:
 def _evaluate(options: argparse.Namespace) -> Mapping[str, Any]:
     from headwise_pipelines.evaluation import evaluate
 
-    return evaluate(options.model, options.data, split=options.split, work=WORK, quiet=options.json)
+    return evaluate(
+        options.model,
+        options.data,
+        split=options.split,
+        report=options.report,
+        sampled=options.sampled,
+        other_data=options.other_data,
+        work=WORK,
+        quiet=options.json,
+    )
 
 
 def _export(options: argparse.Namespace) -> Mapping[str, Any]:
@@ -194,13 +203,27 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--freeze", action="store_true", help="do not train what was taken into the encoder's blocks")
     train.set_defaults(parser=train)
 
-    evaluate = command("evaluate", _evaluate, "A model's figures on a data set's test part.")
+    evaluate = command("evaluate", _evaluate, "Models on a data set's test part, beside baselines: a page, and MLflow.")
     evaluate.add_argument(
-        "model", metavar="MODEL", help="models:/NAME@ALIAS, models:/NAME/VERSION, runs:/ID, or a model folder"
+        "model",
+        nargs="+",
+        metavar="MODEL",
+        help="models:/NAME@ALIAS, models:/NAME/VERSION, runs:/ID, or a model folder; several recommenders are compared",
     )
     evaluate.add_argument("--data", type=Path, required=True, help="a file or folder of raw data")
     evaluate.add_argument(
-        "--split", choices=("leave-one-out", "temporal"), help="recommender only (default: the one it was trained on)"
+        "--split", choices=("both", "leave-one-out", "temporal"), help="recommenders only (default: both)"
+    )
+    evaluate.add_argument("--report", type=Path, metavar="FOLDER", help="of the page (default: one in .headwise)")
+    evaluate.add_argument(
+        "--sampled",
+        type=_count,
+        default=0,
+        metavar="N",
+        help="also rank targets among N drawn items, which is not comparable with ranking all (default: do not)",
+    )
+    evaluate.add_argument(
+        "--other-data", action="store_true", help="the data are not those of training, and hold nothing of them"
     )
 
     export = command("export", _export, "The model folder of a run: ONNX graph and all that is needed to use it.")
@@ -250,6 +273,12 @@ def _port(text: str) -> int:
     # The system would take 99999 for 34463.
     if not (text.isascii() and text.isdigit() and int(text) < 1 << 16):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 65535")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
     return int(text)
 
 

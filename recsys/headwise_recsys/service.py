@@ -213,20 +213,42 @@ class Recommender:
         Raises:
             InputError: k is out of bounds.
         """
+        known = [self._known(history) for history in histories]
+        return [[self._ids[item - 1] for item in items.tolist()] for items, _ in self.rank_many(known, k)]
+
+    def rank_many(
+        self, histories: Sequence[Sequence[int]], k: int, *, allow: Sequence[Sequence[int]] = ()
+    ) -> list[Ranking]:
+        """The k best next items of many histories with their scores, or all there are, in the catalogue's own numbers.
+
+        Args:
+            histories: numbers 1..V as `numbers` gives them, oldest first; an empty one gets no items.
+            k: 1 to `max_k`.
+            allow: for each history the only items to recommend; empty for the whole catalogue.
+
+        Raises:
+            InputError: k is out of bounds.
+        """
         k = min(k, len(self._ids))
         self._check_k(k)
-        queries = [self._query(self._known(history), k) for history in histories]
-        answers: list[list[Id]] = [[] for _ in histories]
+        allowed = allow or [()] * len(histories)
+        queries = [self._query(list(history), k, (), some) for history, some in zip(histories, allowed, strict=True)]
+        answers: list[Ranking] = [(np.zeros(0, np.int64), np.zeros(0, np.float32))] * len(histories)
         asked = sorted((n for n, query in enumerate(queries) if query.history), key=lambda n: len(queries[n].history))
         for start in range(0, len(asked), MAX_BATCH):
             batch = asked[start : start + MAX_BATCH]
-            for n, (items, _) in zip(batch, self._rank([queries[n] for n in batch]), strict=True):
-                answers[n] = [self._ids[item - 1] for item in items.tolist() if item]
+            for n, ranking in zip(batch, self._rank([queries[n] for n in batch]), strict=True):
+                answers[n] = _eligible(ranking)
         return answers
 
-    def knows(self, ids: Sequence[Id]) -> list[bool]:
-        """Which of these ids are in the catalogue."""
-        return [own in self._numbers for own in ids]
+    @property
+    def catalogue(self) -> int:
+        """How many items it knows, V."""
+        return len(self._ids)
+
+    def numbers(self, ids: Sequence[Id]) -> list[int]:
+        """The catalogue's own number of each id, 0 where it does not know one."""
+        return [self._numbers.get(own, 0) for own in ids]
 
     def own_id(self, text: str) -> Id:
         """The id that a person means by a word on the command line: as text if the model knows it so, else as a number."""

@@ -140,21 +140,6 @@ def trained_lists(trained: Any) -> tuple[list[list[str]], list[list[str]]]:
     return [own(history) for history in histories], [own(row) for row in best]
 
 
-def test_evaluation_of_the_served_model_repeats_the_test_figures(trained) -> None:
-    for model in ("models:/recommender@champion", f"runs:/{trained.outcome['run']}"):
-        said = trained.place.run("evaluate", model, "--data", trained.data, "--json")
-        assert said.code == 0, said.err
-        for name in ("hr_10", "ndcg_10"):
-            assert said.json["metrics"][name] == pytest.approx(trained.outcome["metrics"][name], abs=1e-9)
-        assert said.json["baselines"] == trained.outcome["baselines"]
-
-
-def test_evaluation_prints_a_table(trained) -> None:
-    said = trained.place.run("evaluate", trained.model, "--data", trained.data, "--split", "temporal")
-    assert said.code == 0, said.err
-    assert re.search(r"this model.*0\.\d{4}", said.out)
-
-
 def test_export_gives_the_registered_bytes(trained, tmp_path) -> None:
     for number, model in enumerate((trained.outcome["run"], "models:/recommender/1")):
         out = tmp_path / f"out{number}"

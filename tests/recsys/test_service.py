@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -191,11 +192,21 @@ def test_many_histories_at_once_are_answered_as_one_by_one(recommender: Recommen
     one_by_one = [[item.id for item in recommender.recommend(each, 3).items] if each else [] for each in histories]
     assert recommender.recommend_many(histories, 3) == one_by_one
     assert recommender.recommend_many([["x", 103]], 2) == [[107, 109]]
-    assert recommender.knows([103, "x", 5]) == [True, False, False]
+    assert recommender.numbers([103, "x", 101]) == [2, 0, 1]
     with pytest.raises(InputError, match="k is 8"):
         recommender.recommend_many([], 8)
     with pytest.raises(InputError, match="k is 11"):
         recommender.recommend_many([], 20)  # all 11 items, still more than the graph gives
+
+
+def test_many_histories_in_numbers_have_scores_and_lists_of_what_is_allowed(recommender: Recommender) -> None:
+    first, nothing, third = recommender.rank_many([[2], [], [11, 5]], 7)
+    assert first[0].tolist() == [3, 4, 5, 6, 7, 8, 9]
+    np.testing.assert_allclose(first[1], 1 / np.arange(1, 8), rtol=1e-6)
+    assert (len(nothing[0]), len(nothing[1])) == (0, 0)
+    assert third[0].tolist() == [6, 7, 8, 9, 10, 1, 2]
+    [(items, scores)] = recommender.rank_many([[2]], 3, allow=[[1, 2, 9]])
+    assert (items.tolist(), scores.tolist()) == ([9, 1], pytest.approx([1 / 7, 1 / 10]))
 
 
 def test_an_explanation_by_hand(client: Any, recommender: Recommender) -> None:

@@ -1,58 +1,186 @@
-"""How a recommender folder, as it is served, ranks the test items of a data set."""
+"""How recommender folders, as they are served, rank the test items of a data set, beside what costs nothing to build."""
 
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from headwise.errors import InputError
 from headwise.model_folder import ModelCard
-from headwise_pipelines.recsys.report import SPLITS, Metrics, baselines
+from headwise_pipelines.recsys.findings import Compared, Findings, Scored, SplitFindings
+from headwise_pipelines.recsys.judge import TESTED, Judge
+from headwise_pipelines.recsys.report import SPLITS, fitted_baselines
+from headwise_pipelines.recsys.served import Served
+from headwise_recsys.evaluation.leakage import check_split, leak
+from headwise_recsys.evaluation.significance import Comparison, compare, holm
 from headwise_recsys.interactions import Interactions
-from headwise_recsys.metrics import hit_rate, ndcg
+from headwise_recsys.metrics import Floats
 from headwise_recsys.prepare import prepare
-from headwise_recsys.service import Recommender, load
-from headwise_recsys.splits import Queries
+from headwise_recsys.splits import Split
 
-DEEP = 20  # items of an answer that are looked at
-CUTOFFS = (1, 5, 10, 20)
-BATCH = 256
+
+@dataclass(frozen=True)
+class Asked:
+    """A model folder, as the user called it."""
+
+    name: str
+    folder: Path
+    card: ModelCard
+
+    @property
+    def trained_on(self) -> Mapping[str, str]:
+        """Name and fingerprint of its data, and its split; empty strings where the card does not say."""
+        data, config = self.card.provenance.get("data", {}), self.card.provenance.get("config", {})
+        return {
+            "data": data.get("name", ""),
+            "fingerprint": data.get("fingerprint", ""),
+            "split": config.get("split", ""),
+        }
 
 
 def evaluate(
-    folder: Path, card: ModelCard, data: Path, split: str | None, work: Path
-) -> tuple[dict[str, float], dict[str, Metrics]]:
-    """HR and NDCG of the served answers on the test queries, and those of the baselines.
+    models: Sequence[Asked],
+    path: Path,
+    *,
+    splits: Sequence[str],
+    work: Path,
+    sampled: int = 0,
+    other_data: bool = False,
+) -> Findings:
+    """Everything about the served answers of some models, and of the baselines, on the test queries of some splits.
 
-    The catalogue is the model's: items of the data that it does not know are left out of histories and are misses as targets.
-    """
-    config = card.provenance.get("config", {})
-    prepared = prepare(data, work / "data", min_count=int(config.get("min_count", 1)))
-    chosen = SPLITS[split or config.get("split", "leave-one-out")](prepared)
-    ranks = served_ranks(load(folder), prepared, chosen.test)
-    metrics = {f"hr_{k}": float(hit_rate(ranks, k).mean()) for k in CUTOFFS}
-    metrics |= {f"ndcg_{k}": float(ndcg(ranks, k).mean()) for k in CUTOFFS}
-    return metrics, baselines(prepared, chosen)
-
-
-def served_ranks(service: Recommender, data: Interactions, queries: Queries) -> NDArray[np.float64]:
-    """Place of each target in the answer that the service gives, infinite where it is not among the first 20.
+    Args:
+        models: compared with the baselines and each other, on the same queries.
+        path: raw data, in any form that training reads.
+        splits: "leave-one-out", "temporal" or both; of two, one that the data do not allow is left out.
+        work: where prepared data are kept.
+        sampled: also rank each target among so many drawn items; 0 does not.
+        other_data: whether the data may be others than a model was trained on.
 
     Raises:
-        InputError: the model knows none of the data's items.
+        InputError: something leaked, the data are others than the model's, or they allow no split.
     """
-    ranks = np.full(len(queries), np.inf)
-    known = np.array(service.knows(data.item_ids))
-    if not known.any():
-        raise InputError(f"{data.name}: the model knows none of its {data.item_count} items; is it the right data?")
-    for start in range(0, len(queries), BATCH):
-        part = queries[slice(start, start + BATCH)]
-        histories = [
-            [data.item_ids[item - 1] for item in data.items[a:b].tolist() if known[item - 1]]
-            for a, b in zip(part.starts.tolist(), part.stops.tolist(), strict=True)
-        ]
-        targets = [data.item_ids[item - 1] for item in data.items[part.targets].tolist()]
-        for row, (answer, target) in enumerate(zip(service.recommend_many(histories, DEEP), targets, strict=True)):
-            if target in answer:
-                ranks[start + row] = answer.index(target) + 1
-    return ranks
+    counts = {model.card.provenance.get("config", {}).get("min_count", 1) for model in models}
+    data = prepare(path, work / "data", min_count=int(max(counts)))
+    served = {model.name: Served(model.folder, data) for model in models}
+    if not other_data:
+        for model in models:
+            _same_data(model, data)
+    found, missing = [], {}
+    for name in splits:
+        try:
+            split = SPLITS[name](data)
+        except InputError as error:
+            if len(splits) == 1:
+                raise
+            missing[name] = str(error)
+            continue
+        check_split(data, split)
+        found.append(_on_split(data, split, models, served, sampled, other_data))
+    if not found:
+        raise InputError("; ".join(missing.values()))
+    return Findings(
+        data={
+            "name": data.name,
+            "fingerprint": data.fingerprint,
+            "source": data.source,
+            "users": data.users,
+            "items": data.item_count,
+            "events": data.events,
+            "min_count": data.min_count,
+        },
+        models=[_facts(model, served[model.name]) for model in models],
+        splits=found,
+        missing=missing,
+        checks=list(_checks(other_data)),
+    )
+
+
+def _same_data(model: Asked, data: Interactions) -> None:
+    own = model.trained_on
+    if own["fingerprint"] != data.fingerprint:
+        what = (
+            f"{own['data']} ({own['fingerprint'][:12]})" if own["fingerprint"] else "data that its card does not name"
+        )
+        raise InputError(
+            f"{model.name}: was trained on {what}, these are {data.name} ({data.fingerprint[:12]}): what is asked may have "
+            "been trained on; give the data it was trained on, or say --other-data if you know that it was not"
+        )
+
+
+def _on_split(
+    data: Interactions,
+    split: Split,
+    models: Sequence[Asked],
+    served: Mapping[str, Served],
+    sampled: int,
+    other_data: bool,
+) -> SplitFindings:
+    queries = split.test
+    judge = Judge(data, split, sampled)
+    refused = {model.name: reason for model in models if (reason := _refusal(model, data, split, other_data))}
+    fair = {name: one for name, one in served.items() if name not in refused}
+    _say(f"{split.name}: {len(queries):,} queries to {', '.join([*fair, 'the baselines'])}")
+    scored: list[Scored] = [judge.model(name, one) for name, one in fair.items()]
+    scored += [judge.baseline(name, scorer) for name, scorer in fitted_baselines(data, split)]
+    return SplitFindings(
+        split=split.name,
+        queries=len(queries),
+        training=int((split.train_stops - data.offsets[:-1]).sum()),
+        repeats=judge.repeats,
+        scored=scored,
+        refused=refused,
+        compared=_compared(list(fair), judge.values),
+        asked=judge.shares(data.items[queries.targets]),
+    )
+
+
+def _refusal(model: Asked, data: Interactions, split: Split, other_data: bool) -> str:
+    own = model.trained_on
+    if own["fingerprint"] != data.fingerprint or own["split"] in ("", split.name):
+        return ""  # nothing can be verified, which --other-data took upon itself; or the split vouches for itself
+    reason = leak(data, SPLITS[own["split"]](data).train_stops, split.test, in_time=split.name == "temporal")
+    return f"it was trained on the {own['split']} split: {reason}" if reason else ""
+
+
+def _compared(models: Sequence[str], values: Mapping[str, Mapping[str, Floats]]) -> list[Compared]:
+    pairs = [
+        (metric, model, other)
+        for metric in TESTED
+        for place, model in enumerate(models)
+        for other in [*models[place + 1 :], *(name for name in values if name not in models)]
+    ]
+    tests: list[Comparison] = [compare(values[model][metric], values[other][metric]) for metric, model, other in pairs]
+    corrected = holm([test.p for test in tests])
+    return [
+        Compared(model, other, metric, test.difference, test.low, test.high, test.p, p)
+        for (metric, model, other), test, p in zip(pairs, tests, corrected, strict=True)
+    ]
+
+
+def _facts(model: Asked, served: Served) -> dict[str, object]:
+    provenance = model.card.provenance
+    return {
+        "name": model.name,
+        "card": model.card.name,
+        "run": provenance.get("run", ""),
+        "split": model.trained_on["split"],
+        "data": model.trained_on["data"],
+        "start": provenance.get("start", {}).get("name", ""),
+        "knows": served.known,
+    }
+
+
+def _checks(other_data: bool) -> Iterator[str]:
+    yield "no history holds its target or what came after it, and none holds another user's events"
+    yield "no test or validation target is trained on, and no validation target is tested on"
+    yield "on the temporal split nothing is trained on that is not older than every target"
+    yield "no list of a model holds an item of its own history"
+    if other_data:
+        yield "not verified, by --other-data: that the models were not trained on what is asked"
+    else:
+        yield "the data are those that the models were trained on, by fingerprint"
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

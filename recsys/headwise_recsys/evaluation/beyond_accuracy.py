@@ -114,8 +114,9 @@ def _distance(lists: Lists, known: Known) -> Floats:
     items = lists[rows, places]
     shape = len(lists), len(known.events)
     holds = sparse.csr_array((np.ones(len(rows), np.float32), (rows, items)), shape=shape)
-    sums = (holds @ known.directions).power(2).sum(axis=1)
+    sums = holds @ known.directions
+    sums.data **= 2
     singles = holds @ (known.users > 0).astype(np.float64)
     size = np.bincount(rows, minlength=len(lists))
     pairs = size * (size - 1)
-    return np.where(pairs > 0, 1 - (sums - singles) / np.maximum(pairs, 1), 0.0)
+    return np.where(pairs > 0, 1 - (sums.sum(axis=1) - singles) / np.maximum(pairs, 1), 0.0)

@@ -1,0 +1,85 @@
+"""A recommender folder, as it is served, answering the queries of a data set in the data's own item numbers."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headwise.errors import InputError
+from headwise_recsys.evaluation.answers import Answers
+from headwise_recsys.interactions import Interactions
+from headwise_recsys.metrics import Floats
+from headwise_recsys.service import Ranking, load
+from headwise_recsys.splits import Queries
+
+BATCH = 1024  # queries whose histories are lists at once
+
+
+class Served:
+    """A model folder beside a data set.
+
+    The catalogue is the model's: items of the data that it does not know are left out of histories and are misses as
+    targets; items of its own that the data do not know take their place in a list and are 0 there.
+
+    Args:
+        folder: of the model.
+        data: whose items are matched with the model's by their ids.
+
+    Raises:
+        InputError: the model knows none of the data's items.
+    """
+
+    def __init__(self, folder: Path, data: Interactions) -> None:
+        self._service = load(folder, threads=len(os.sched_getaffinity(0)))
+        self._numbers = np.array([0, *self._service.numbers(data.item_ids)])  # the model's number of each item
+        if not self._numbers.any():
+            raise InputError(f"{data.name}: the model knows none of its {data.item_count} items; is it the right data?")
+        self._items = np.zeros(self._service.catalogue + 1, np.int32)  # the data's number of each of the model's items
+        self._items[self._numbers] = np.arange(len(self._numbers))
+        self._items[0] = 0
+        self.window = self._service.window
+        self.known = float((self._numbers[1:] > 0).mean())  # share of the data's items
+
+    def answers(self, data: Interactions, queries: Queries, *, depth: int) -> Answers:
+        """The lists that the service gives, and the places of the targets in them; infinite where they are not."""
+        depth = min(depth, self._service.max_k)
+        parts = list(queries.batches(BATCH))
+        answered = [self._service.rank_many(self._histories(data, part), depth) for part in parts]
+        placed = [
+            _placed(rankings, self._numbers[data.items[part.targets]], depth)
+            for rankings, part in zip(answered, parts, strict=True)
+        ]
+        numbers, best, worst = (np.concatenate(column) for column in zip(*placed, strict=True))
+        return Answers(self._items[numbers], best, worst)
+
+    def sampled_ranks(self, data: Interactions, queries: Queries, drawn: NDArray[np.int32]) -> Floats:
+        """Rank of each target among its drawn items, by a list of these alone; infinite where the model does not know it."""
+        targets = data.items[queries.targets]
+        among = self._numbers[np.concatenate([targets[:, None], drawn], axis=1)]
+        allow = [row[row > 0].tolist() for row in among]
+        rankings = self._service.rank_many(self._histories(data, queries), among.shape[1], allow=allow)
+        _, best, worst = _placed(rankings, among[:, 0], among.shape[1])
+        return (best + worst) / 2
+
+    def _histories(self, data: Interactions, queries: Queries) -> list[list[int]]:
+        known = self._numbers[data.items]
+        spans = zip(queries.starts.tolist(), queries.stops.tolist(), strict=True)
+        return [[number for number in known[start:stop].tolist() if number] for start, stop in spans]
+
+
+def _placed(
+    rankings: Sequence[Ranking], targets: NDArray[np.integer], depth: int
+) -> tuple[NDArray[np.int64], Floats, Floats]:
+    """Lists [n, depth] in the model's numbers, and the best and worst place of each target among equal scores."""
+    numbers = np.zeros((len(rankings), depth), np.int64)
+    scores = np.full((len(rankings), depth), np.nan, np.float32)
+    for row, (items, values) in enumerate(rankings):
+        numbers[row, : len(items)] = items
+        scores[row, : len(items)] = values
+    mine = np.where((numbers == targets[:, None]) & (numbers > 0), scores, np.nan)
+    own = np.max(mine, axis=1, initial=-np.inf, where=~np.isnan(mine))[:, None]
+    found = np.isfinite(own[:, 0])
+    better, equal = (scores > own).sum(axis=1), (scores == own).sum(axis=1)
+    return numbers, np.where(found, better + 1, np.inf), np.where(found, better + equal, np.inf)
