@@ -2,6 +2,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from headwise.attention import Additive, Linear, RelativeBias, Window, window
 from headwise.export import write
 from headwise.transformer import rollout
+from headwise_recsys import retrieval
 from headwise_recsys.graph import ExplanationGraph, RecommenderGraph, explanation_graph, recommender_graph
 from headwise_recsys.model import PositionAndTime, SASRec, Transition, sasrec
 
@@ -33,13 +35,13 @@ def scattered(blocks: int, heads: int = 1, **variant: Any) -> SASRec:
 class Exported:
     """The same recommender in ONNX Runtime and in torch."""
 
-    def __init__(self, path: Path, **variant: Any) -> None:
+    def __init__(self, path: Path, quantised: bool = False, **variant: Any) -> None:
         model = scattered(1, **variant)
         tables = [model.embedding, *([model.head.arriving] if isinstance(model.head, Transition) else [])]
         for table in tables:
             table.weight[ALIKE[1:]] = table.weight[ALIKE[0]].clone()
-        self.module = RecommenderGraph(model)
-        write(recommender_graph(model), path, {})
+        self.module = RecommenderGraph(model, quantised=quantised)
+        write(recommender_graph(model, quantised=quantised), path, {})
         self.session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
     def __call__(self, *inputs: Tensor) -> Answer:
@@ -54,8 +56,9 @@ class Exported:
         {},
         {"rotary": True, "gated": True, "swiglu": True},
         {"block": "hstu", "bias": lambda: RelativeBias(1, WINDOW), "cosine": True, "transition": 5},
+        {"quantised": True},
     ],
-    ids=["learned positions", "rotary gated swiglu", "hstu cosine transition"],
+    ids=["learned positions", "rotary gated swiglu", "hstu cosine transition", "quantised"],
 )
 def graph(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     return Exported(tmp_path_factory.mktemp("graph") / "recommender.onnx", **request.param)
@@ -160,6 +163,23 @@ def test_equal_scores_come_in_the_order_of_the_catalogue(graph: Exported) -> Non
     places = [items[0].tolist().index(item) for item in ALIKE]
     assert places == list(range(places[0], places[0] + 3))
     assert len(set(scores[0, places].tolist())) == 1
+
+
+@pytest.mark.parametrize("variant", [{}, {"cosine": True}])
+@pytest.mark.parametrize("quantised", [False, True])
+def test_a_large_catalogue_is_searched_in_blocks_and_stored_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variant: dict[str, Any], quantised: bool
+) -> None:
+    monkeypatch.setattr(retrieval, "LARGE", ITEMS - 1)
+    monkeypatch.setattr(retrieval, "BLOCK", 4)
+    graph = Exported(tmp_path / "recommender.onnx", quantised, **variant)
+    for batch, k in [(1, 1), (2, 3), (31, 11), (7, ITEMS)]:  # of 8 blocks, the last of them not full
+        inputs = asked(batch, 7, k, 5, 13, seed=k)
+        check(graph, inputs, graph(*inputs))
+        check(graph, inputs, graph.module(*inputs))
+    tables = [list(tensor.dims) for tensor in onnx.load(tmp_path / "recommender.onnx").graph.initializer]
+    assert tables.count([32, 22]) == 1
+    assert tables.count([30, 22]) == (1 if variant else 0)  # the embeddings, where those are not what is scored with
 
 
 def test_batch_mates_and_padding_change_nothing(graph: Exported) -> None:
