@@ -49,6 +49,14 @@ def test_items_are_matched_by_id_where_a_side_has_no_titles(tmp_path):
     assert (found.old, found.by) == ([0, 3, None, 2], "id")
 
 
+def test_transitions_follow_their_items(tmp_path):
+    write(tmp_path, items=["b", "a"])
+    tables = start(tmp_path, head_leaving_weight=torch.zeros(3, 7), head_arriving_weight=torch.zeros(3, 7))
+    found = items.rows(tables, model(5), catalogue(["a", "b", "c"], None))
+    assert found.keys() == {"embedding.weight", "head.leaving.weight", "head.arriving.weight"}
+    assert all(rows.old == [0, 2, 1, None] for rows in found.values())
+
+
 def test_positions_are_the_same_from_the_first_on(tmp_path):
     write(tmp_path, items=[1])
     tables = start(tmp_path, positions_table_weight=torch.zeros(3, 7))

@@ -5,16 +5,19 @@ import unicodedata
 from headwise.model_folder import read_table
 from headwise.training.initialise import Rows
 from headwise_pipelines.start import Start
-from headwise_recsys.interactions import Id, Interactions
+from headwise_recsys.columns import Id
+from headwise_recsys.interactions import Interactions
 from headwise_recsys.model import SASRec
 
 PADDING = ("padding",)  # item 0, which is no title or id of any source
 POSITIONS = "positions.table.weight"  # where positions are learned
+TRANSITIONS = ("head.leaving.weight", "head.arriving.weight")  # where the head has a transition
 
 
 def rows(start: Start, model: SASRec, data: Interactions) -> dict[str, Rows]:
     """How the tables of a recommender are matched with those of the run that it starts from."""
-    matched = {"embedding.weight": _items(start, data)}
+    items = _items(start, data)
+    matched = {name: items for name in ("embedding.weight", *(name for name in TRANSITIONS if name in start.weights))}
     if POSITIONS in start.weights:
         matched[POSITIONS] = Rows.matching(range(model.window), range(len(start.weights[POSITIONS])), "position")
     return matched
