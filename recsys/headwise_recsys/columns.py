@@ -7,12 +7,14 @@ seconds since 1970.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from headwise.errors import InputError
 
 if TYPE_CHECKING:  # polars reads and prepares; training on what was prepared does without it
     import polars as pl
+
+Id: TypeAlias = int | str  # of a user or an item, as its source has it
 
 # In lower case without "_" and "-"; the first that a table has is taken.
 NAMES = {
@@ -117,12 +119,17 @@ def seconds(values: "pl.Series") -> "pl.Series":
     return numbers
 
 
+def find(header: Sequence[str], names: Sequence[str]) -> str | None:
+    """The column of a header that has the first of the usual `names`, in any case and with or without _; None for none."""
+    plain = {_plain(name): name for name in reversed(header)}
+    return next((plain[usual] for usual in names if usual in plain), None)
+
+
 def _find(header: Sequence[str], role: str, columns: Columns) -> str | None:
     given: str | None = getattr(columns, role)
     if given is not None:
         return given if given in header else None
-    plain = {_plain(name): name for name in reversed(header)}
-    return next((plain[usual] for usual in NAMES[role] if usual in plain), None)
+    return find(header, NAMES[role])
 
 
 def _plain(name: str) -> str:

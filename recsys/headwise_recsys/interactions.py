@@ -7,6 +7,7 @@ A prepared folder holds
     offsets.npy     int64 [users+1]   user u owns events offsets[u] : offsets[u+1]
     user_ids.json   item_ids.json     the source's own ids; item i is item_ids[i-1]
     titles.json     aligned with item_ids, null where unknown; absent where none is known
+    features.json   feature-N.npy   what else is known of items, see `headwise_recsys.item_features`; absent where nothing is
     meta.json       name, fingerprint, source, counts: written for people, checked on reading
 
 Index 0 is padding and never occurs here. Reading needs numpy alone and maps the arrays instead of loading them.
@@ -15,15 +16,15 @@ Index 0 is padding and never occurs here. Reading needs numpy alone and maps the
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headwise.errors import InputError, NotFound
 from headwise.files import replacing
-
-Id: TypeAlias = int | str
+from headwise_recsys import item_features
+from headwise_recsys.columns import Id
 
 META = "meta.json"
 REMEDY = "delete the folder and prepare the data again"
@@ -44,6 +45,7 @@ class Interactions:
         fingerprint: SHA-256 of the source files and of the options they were read with.
         source: the file that was read.
         min_count: users and items with fewer events in the source were left out.
+        features: of items, one row an item, row 0 for padding.
     """
 
     items: NDArray[np.int32]
@@ -56,6 +58,7 @@ class Interactions:
     fingerprint: str
     source: str
     min_count: int = 1
+    features: tuple[item_features.Feature, ...] = ()
 
     @property
     def users(self) -> int:
@@ -85,6 +88,8 @@ def save(data: Interactions, folder: Path) -> None:
         _write(draft / "item_ids.json", data.item_ids)
         if data.titles is not None:
             _write(draft / "titles.json", data.titles)
+        if data.features:
+            item_features.save(data.features, draft)
         _write(draft / META, _facts(data) | {"name": data.name, "fingerprint": data.fingerprint, "source": data.source})
 
 
@@ -110,6 +115,7 @@ def load(folder: Path) -> Interactions:
             fingerprint=meta["fingerprint"],
             source=meta["source"],
             min_count=meta["min_count"],
+            features=item_features.load(folder),
         )
     except KeyError as error:
         raise InputError(f"{folder / META}: has no {error}; {REMEDY}") from error
@@ -134,6 +140,7 @@ def _check(folder: Path, data: Interactions, meta: dict[str, Any]) -> None:
         "offsets.npy": len(data.offsets) == data.users + 1 and data.offsets[-1] == data.events,
         "times.npy": data.times is None or len(data.times) == data.events,
         "titles.json": data.titles is None or len(data.titles) == data.item_count,
+        item_features.FILE: all(len(feature.values) == data.item_count + 1 for feature in data.features),
         "items.npy": not data.events or (data.items.min() >= 1 and data.items.max() <= data.item_count),
     }
     for name, fit in fits.items():

@@ -13,12 +13,13 @@ from headwise.errors import InputError
 from headwise.files import fingerprint
 from headwise_recsys.columns import USUAL, Columns
 from headwise_recsys.interactions import META, Interactions, load, save
+from headwise_recsys.item_features import features, titles
 from headwise_recsys.readers import Events, read, sources
 
 if TYPE_CHECKING:
     import polars as pl
 
-LAYOUT = 1  # raised when the same source would be prepared differently, so that old folders are not taken for new ones
+LAYOUT = 2  # raised when the same source would be prepared differently, so that old folders are not taken for new ones
 GENERIC = ("ratings", "u", "events", "interactions", "data")  # file names that say less than the folder's
 
 
@@ -74,7 +75,8 @@ def _interactions(events: Events, file: Path, name: str, mark: str, min_count: i
         offsets=np.cumsum(np.bincount(users, minlength=len(user_ids) + 1)),
         user_ids=user_ids,
         item_ids=item_ids,
-        titles=[events.titles.get(own) for own in item_ids] if events.titles else None,
+        titles=None if events.items is None else titles(events.items, item_ids),
+        features=() if events.items is None else features(events.items, item_ids),
         name=name,
         fingerprint=mark,
         source=f"{file.resolve().parent.name}/{file.name}",

@@ -1,6 +1,6 @@
 """Event tables from files in the forms that recommender data comes in, recognised by content.
 
-    MovieLens     ratings.dat (user::item::rating::time), u.data (the same with tabs); titles from movies.dat, u.item, movies.csv
+    MovieLens     ratings.dat (user::item::rating::time), u.data (the same with tabs)
     sequences     "user item [item ...]" a line, in time order: one item a line is SASRec's form, all of them S3-Rec's
     tables        CSV, TSV, RecBole's .inter and Parquet, with user, item and time columns
 
@@ -17,14 +17,12 @@ from typing import TYPE_CHECKING
 
 from headwise.errors import InputError, NotFound
 from headwise_recsys.columns import USUAL, Columns, choose, fits, ids, seconds
-from headwise_recsys.interactions import Id
+from headwise_recsys.item_tables import beside, read_items
 
 if TYPE_CHECKING:  # reading needs polars, training on what was prepared does not
     import polars as pl
 
 RATINGS = {"ratings.dat": "::", "u.data": "\t"}
-# By how the name of the events file begins.
-TITLES = {"ratings": ("movies.dat", "movies.csv"), "u.data": ("u.item",), "events": ("items.csv",)}
 PREFERRED = ("ratings.dat", "ratings.parquet", "ratings.csv", "ratings*.parquet", "ratings*.csv", "u.data", "*")
 TABLES = (".csv", ".tsv", ".inter")
 WHOLE_LINE = "\x1f"  # a separator that text does not hold makes each line one field
@@ -41,15 +39,15 @@ class Events:
     Attributes:
         frame: one row an event in file order: `user` and `item` as whole numbers or text, and, where the source has
             times, `time` as float64 seconds since 1970.
-        titles: of items, by the source's own ids; empty where none is known.
+        items: what is known of items, see `headwise_recsys.item_tables`; None where no table of them stands beside.
     """
 
     frame: "pl.DataFrame"
-    titles: dict[Id, str]
+    items: "pl.DataFrame | None"
 
 
 def sources(path: Path, columns: Columns = USUAL) -> tuple[Path, ...]:
-    """The files that `read(path, columns)` reads: the events first, then the titles if there are any.
+    """The files that `read(path, columns)` reads: the events first, then the table of items if there is one.
 
     Args:
         path: a file, or a folder. In a folder ratings.dat is preferred, then ratings as Parquet or CSV, then u.data, then
@@ -63,9 +61,8 @@ def sources(path: Path, columns: Columns = USUAL) -> tuple[Path, ...]:
     file = _only_events_file(path, columns) if path.is_dir() else path
     if not file.is_file():
         raise NotFound(f"{path}: no such file or folder; give a file of events or the folder it is in")
-    named = [name for start, names in TITLES.items() if file.name.startswith(start) for name in names]
-    titles = [file.with_name(name) for name in named if file.with_name(name).is_file()]
-    return (file, *titles[:1])
+    items = beside(file)
+    return (file,) if items is None else (file, items)
 
 
 def read(path: Path, columns: Columns = USUAL) -> Events:
@@ -80,11 +77,11 @@ def read(path: Path, columns: Columns = USUAL) -> Events:
         InputError: the file is empty, is in no known form, is not UTF-8 or lacks a column; or a line is malformed, has no
             user or item, or a time that is none. Names the first such line and how many more there are.
     """
-    file, *titles = sources(path, columns)
+    file, *items = sources(path, columns)
     frame = _recognise(file, columns)()
     if frame.is_empty():
         raise InputError(f"{file}: has no events")
-    return Events(frame, _titles(titles[0]) if titles else {})
+    return Events(frame, read_items(items[0]) if items else None)
 
 
 def _only_events_file(folder: Path, columns: Columns) -> Path:
@@ -227,18 +224,6 @@ def _events(frame: "pl.DataFrame", file: Path, chosen: dict[str, str], where: Ca
             raise InputError(f"{file}, {where(row)}, column {name!r}: {what}{_more(len(wrong) - 1)}; {remedy}")
         result[role] = values
     return pl.DataFrame(result)
-
-
-def _titles(file: Path) -> dict[Id, str]:
-    raw = file.read_bytes()
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = raw.decode("latin-1")  # the older MovieLens sets
-    lines = [line.rstrip("\r") for line in text.split("\n")]
-    separator = {"movies.dat": "::", "u.item": "|"}.get(file.name)
-    rows = [line.split(separator) for line in lines] if separator else list(csv.reader(lines))[1:]
-    return {int(row[0]) if row[0].isdecimal() else row[0]: row[1] for row in rows if len(row) > 1}
 
 
 def _refuse(file: Path, wrong: "pl.DataFrame", needed: str) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from headwise.errors import InputError, NotFound
 from headwise_recsys.columns import Columns
+from headwise_recsys.item_features import titles
 from headwise_recsys.readers import read, sources
 
 pl = pytest.importorskip("polars")
@@ -168,12 +169,13 @@ def test_a_folder_prefers_ratings_then_the_only_events(tmp_path):
 )
 def test_titles_of_either_encoding(tmp_path, events, name, text):
     written(tmp_path / name, text)
-    assert read(written(tmp_path / events[0], events[1])).titles == {2: "Café: a film (1995)", "x7": "Other"}
+    items = read(written(tmp_path / events[0], events[1])).items
+    assert titles(items, ["x7", "2"]) == ["Other", "Café: a film (1995)"]
 
 
 def test_titles_belong_to_the_original_ids_alone(tmp_path):
     written(tmp_path / "movies.dat", "1::A film::Drama\n")
-    assert read(written(tmp_path / "ml-1m.txt", "1 1\n")).titles == {}
+    assert read(written(tmp_path / "ml-1m.txt", "1 1\n")).items is None
 
 
 def test_importing_readers_does_not_import_polars():
@@ -189,7 +191,7 @@ def test_movielens_100k():
     events = read(DATA / "ml-100k")
     assert events.frame.shape == (100_000, 3)
     assert events.frame.row(0) == (196, 242, 881_250_949)
-    assert events.titles[242] == "Kolya (1996)"
+    assert titles(events.items, [242]) == ["Kolya (1996)"]
 
 
 @pytest.mark.skipif(not (DATA / "beauty").exists(), reason=f"needs Amazon Beauty in {DATA}")
