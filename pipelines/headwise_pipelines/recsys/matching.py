@@ -17,7 +17,7 @@ TRANSITIONS = ("head.leaving.weight", "head.arriving.weight")  # where the head 
 def rows(start: Start, model: SASRec, data: Interactions) -> dict[str, Rows]:
     """How the tables of a recommender are matched with those of the run that it starts from."""
     items = _items(start, data)
-    matched = {name: items for name in ("embedding.weight", *(name for name in TRANSITIONS if name in start.weights))}
+    matched = dict.fromkeys(("embedding.weight", *(name for name in TRANSITIONS if name in start.weights)), items)
     if POSITIONS in start.weights:
         matched[POSITIONS] = Rows.matching(range(model.window), range(len(start.weights[POSITIONS])), "position")
     return matched
