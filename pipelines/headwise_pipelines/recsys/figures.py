@@ -55,7 +55,8 @@ def differences(split: SplitFindings) -> Figure:
     panel.set_xlim(min(min(ends), 0) - 0.04 * reach, max(max(ends), 0) + 0.45 * reach)
     panel.set_xlabel("NDCG@10 of the model, less that of the other", fontsize=9, color=QUIET)
     several = len(split.models) > 1
-    _name_rows(panel, [f"{_short(row.model)}  −  {row.other}" if several else f"− {row.other}" for row in rows])
+    names = [f"{_short(row.model, 24)} − {_short(row.other, 24)}" if several else f"− {row.other}" for row in rows]
+    _name_rows(panel, names, width=51)
     return figure
 
 
@@ -70,7 +71,7 @@ def curve(split: SplitFindings) -> Figure:
     panel.axvline(10, color=LINE, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
     panel.set_xscale("log")
     panel.set_xlim(1, depth)
-    panel.set_ylim(bottom=0)
+    panel.set_ylim(0, 1.12 * max(each.curve[-1] for each in split.scored) or 1)
     ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100) if tick <= depth]
     panel.set_xticks(ticks, [str(tick) for tick in ticks])
     panel.minorticks_off()
@@ -170,8 +171,8 @@ def _columns(
     panel.plot(across, values, marker, color=colour, markersize=size, label=name, clip_on=False, zorder=3)
 
 
-def _name_rows(panel: Axes, names: Sequence[str], bold: int = 0) -> None:
-    panel.set_yticks(range(len(names)), [_short(name) for name in names])
+def _name_rows(panel: Axes, names: Sequence[str], *, bold: int = 0, width: int = 34) -> None:
+    panel.set_yticks(range(len(names)), [_short(name, width) for name in names])
     panel.set_ylim(len(names) - 0.5, -0.5)
     panel.tick_params(axis="y", labelcolor=INK)
     for label in panel.get_yticklabels()[:bold]:

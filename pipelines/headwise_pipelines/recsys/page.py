@@ -118,7 +118,7 @@ def _verdict(name: str, compared: Sequence[Compared]) -> str:
         for group, others in groups.items()
         if others
     ]
-    return f"By NDCG@10 {name} is {', '.join(said)}." if said else ""
+    return f"By NDCG@10 {name} is {'; '.join(said)}." if said else ""
 
 
 def _and(names: Sequence[str]) -> str:

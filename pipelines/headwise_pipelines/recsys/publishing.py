@@ -77,6 +77,8 @@ def table(split: SplitFindings, title: str) -> Table:
     tested = {each.other: each.corrected for each in split.compared if (each.model, each.metric) == (first, "ndcg_10")}
     if tested:
         made.add_column("p", justify="right")
+        made.caption = f"p: NDCG@10 not that of {first}; paired test, corrected for {len(split.compared)} comparisons"
+        made.caption_justify = "left"
     baselines = sorted(
         (each for each in split.scored if each.kind == "baseline"), key=lambda each: each.metrics["ndcg_10"]
     )
