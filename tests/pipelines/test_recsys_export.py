@@ -12,8 +12,11 @@ from headwise.errors import ParityError
 from headwise.export import Graph, Runner, write
 from headwise.model_folder import ModelCard, read_card
 from headwise_pipelines.recsys.export import export, settings
+from headwise_pipelines.recsys.presets import ExportSettings
+from headwise_recsys import graph
 from headwise_recsys.interactions import Interactions
 from headwise_recsys.model import SASRec, sasrec
+from headwise_recsys.quantised import QuantisedTable
 from headwise_recsys.splits import leave_one_out
 
 ITEMS, WINDOW, USERS = 29, 7, 53
@@ -175,3 +178,33 @@ def test_items_that_score_the_same_may_come_in_any_order(
     monkeypatch.setattr(exporting, "Runner", Swapped)
     export(model, data, leave_one_out(data).valid, tmp_path / "made", card(model))
     assert swaps
+
+
+def test_a_quantised_graph_is_proved_by_what_it_finds(data: Interactions, model: SASRec, tmp_path: Path) -> None:
+    how = ExportSettings(quantised=True, recall=0.97)
+    proved = export(model, data, leave_one_out(data).valid, tmp_path / "made", card(model), how)
+    parity = read_card(tmp_path / "made").parity
+    assert parity == proved.parity
+    assert parity["rows"] == len(leave_one_out(data).valid)
+    assert parity["recall_10"] == 1  # of so few items all are looked at again
+    assert parity["ndcg_10"] == parity["ndcg_10_exact"] > 0
+
+
+def test_a_quantised_graph_that_finds_too_little_is_not_exported(
+    data: Interactions, model: SASRec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(graph, "looked_at", lambda k, rows: k)
+    monkeypatch.setattr(QuantisedTable, "__init__", coarse(QuantisedTable.__init__))
+    with pytest.raises(
+        ParityError, match=r"finds 0\.\d+ of the exact top 10 on \d+ validation queries \(export.recall: 0.99\)"
+    ):
+        export(model, data, leave_one_out(data).valid, tmp_path / "made", card(model), ExportSettings(quantised=True))
+    assert not (tmp_path / "made").exists()
+
+
+def coarse(init: Any) -> Any:
+    def rounded(self: QuantisedTable, table: torch.Tensor) -> None:
+        init(self, table)
+        self.codes = self.codes // 64 * 64
+
+    return rounded

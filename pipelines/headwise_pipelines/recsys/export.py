@@ -11,6 +11,8 @@ import numpy as np
 
 from headwise.export import TOLERANCE, Arrays, Graph, Runner, prove, write
 from headwise.model_folder import ModelCard, writing
+from headwise_pipelines.recsys.presets import ExportSettings
+from headwise_pipelines.recsys.scan import at_once, prove_scan
 from headwise_recsys.batches import ask
 from headwise_recsys.graph import MAX_K, explanation_graph, recommender_graph
 from headwise_recsys.interactions import Interactions
@@ -22,7 +24,14 @@ PROVED = 512  # histories that the graph must agree on
 TOP = 10
 
 
-def export(model: SASRec, data: Interactions, queries: Queries, target: Path, card: ModelCard) -> ModelCard:
+def export(
+    model: SASRec,
+    data: Interactions,
+    queries: Queries,
+    target: Path,
+    card: ModelCard,
+    how: ExportSettings = ExportSettings(),  # noqa: B008 - frozen
+) -> ModelCard:
     """Writes the model folder, or nothing.
 
     Args:
@@ -31,12 +40,13 @@ def export(model: SASRec, data: Interactions, queries: Queries, target: Path, ca
         queries: real histories that the graphs are proved on.
         target: the model folder.
         card: what it says; parity is added here.
+        how: whether the graph may search approximately, and how well it must find.
 
     Returns:
         The card as written.
 
     Raises:
-        ParityError: a graph would recommend or explain something else than the model.
+        ParityError: a graph would recommend or explain something else than the model, or an approximate one finds too little.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=target.parent, prefix=".export-") as scratch:
@@ -46,13 +56,12 @@ def export(model: SASRec, data: Interactions, queries: Queries, target: Path, ca
             write(graph, Path(scratch) / name, metadata)
             return Runner(graph.module, Path(scratch) / name, graph.outputs)
 
-        asked = list(_real_inputs(data, queries, model.window))
-        parity = prove(
-            written(recommender_graph(model), GRAPH),
-            asked,
-            scores="scores",
-            same=_changed_lists,
-            what=f"top-{TOP} lists",
+        asked = list(_real_inputs(data, queries, model))
+        runner = written(recommender_graph(model, quantised=how.quantised), GRAPH)
+        parity = (
+            prove_scan(runner, model, data, queries, least=how.recall)
+            if how.quantised
+            else prove(runner, asked, scores="scores", same=_changed_lists, what=f"top-{TOP} lists")
         )
         explained = prove(
             written(explanation_graph(model), EXPLANATION),
@@ -63,8 +72,8 @@ def export(model: SASRec, data: Interactions, queries: Queries, target: Path, ca
         )
         proved = replace(card, parity={**parity, "explanation": explained})
         with writing(target, proved) as draft:
-            for name in (GRAPH, EXPLANATION):
-                shutil.move(Path(scratch) / name, draft / name)
+            for part in Path(scratch).iterdir():  # the graphs, and the weights of large ones
+                shutil.move(part, draft / part.name)
             _write_json(draft / "items.json", data.item_ids)
             if data.titles is not None:
                 _write_json(draft / "titles.json", data.titles)
@@ -76,17 +85,18 @@ def settings(model: SASRec) -> dict[str, int]:
     return {"window": model.window, "max_k": min(MAX_K, model.items)}
 
 
-def _real_inputs(data: Interactions, queries: Queries, window: int) -> Iterator[Arrays]:
+def _real_inputs(data: Interactions, queries: Queries, model: SASRec) -> Iterator[Arrays]:
     # Sizes that leave no dimension at the value it was exported with; every other batch with lists to exclude and allow.
     rng = np.random.default_rng(0)
     start, k = 0, min(TOP + 1, data.item_count)
+    rows = at_once(data.item_count, PROVED)
     for size in (1, 2, 7, 29, 101, PROVED):
-        some = queries[slice(start, min(start + size, PROVED))]
+        some = queries[slice(start, min(start + size, rows))]
         if not len(some):
             return
-        asked = ask(data, some, window)
+        asked = ask(data, some, model.window)
         filtered = start % 2 == 1
-        lists = rng.integers(1, data.item_count + 1, (2, len(some), data.item_count // 2 if filtered else 1))
+        lists = rng.integers(1, data.item_count + 1, (2, len(some), min(data.item_count // 2, 1000) if filtered else 1))
         yield {
             "history": asked.history.numpy(),
             "lengths": asked.lengths.numpy(),

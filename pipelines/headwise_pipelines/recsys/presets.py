@@ -89,6 +89,23 @@ class LossSettings:
 
 
 @dataclass(frozen=True)
+class ExportSettings:
+    """How the served graph searches the catalogue.
+
+    Attributes:
+        quantised: by 8-bit vectors, scoring the best of them exactly; faster from some hundred thousand items on.
+        recall: share of the exact top 10 that it must then find on validation queries; otherwise nothing is exported.
+    """
+
+    quantised: bool = False
+    recall: float = 0.99
+
+    def __post_init__(self) -> None:
+        at_least("export", self, recall=0)
+        at_most("export", self, recall=1)
+
+
+@dataclass(frozen=True)
 class RecsysConfig:
     """Everything that decides what a recommender run computes, but for the data.
 
@@ -102,6 +119,7 @@ class RecsysConfig:
         loss: what it learns by.
         optimizer: learning rate and its course.
         fit: epochs, patience, averaging, seed, device.
+        export: how the served graph searches.
     """
 
     min_count: int = 5
@@ -112,6 +130,7 @@ class RecsysConfig:
     loss: LossSettings = field(default_factory=LossSettings)
     optimizer: OptimizerSettings = field(default_factory=lambda: OptimizerSettings(rate=1.5e-3, warmup=200))
     fit: FitSettings = field(default_factory=lambda: FitSettings(epochs=30, patience=6, average=0.995))
+    export: ExportSettings = field(default_factory=ExportSettings)
 
     def __post_init__(self) -> None:
         at_least("", self, min_count=1, tokens=1, stride=0)

@@ -1,6 +1,7 @@
 """From events to a registered recommender."""
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import numpy as np
 import torch
@@ -10,8 +11,9 @@ from headwise.errors import InputError
 from headwise.tracking.describe import DataFacts
 from headwise.tracking.figures import attention_map, carried_recommendation
 from headwise.training.checkpoints import restore
-from headwise.training.fit import fit
+from headwise.training.fit import Fitted, fit
 from headwise.training.sparse import make_sparse
+from headwise.training.watching import Watch
 from headwise.transformer import rollout
 from headwise_pipelines.launch import Launched, Order, Outcome, curves, launch, say
 from headwise_pipelines.mechanisms import added, biases, kernels
@@ -28,38 +30,17 @@ from headwise_recsys.prepare import prepare
 from headwise_recsys.splits import Split
 from headwise_recsys.task import ModelScorer, RecommenderTask
 
-MONITOR = "valid/ndcg_10"
+MONITOR: Final = "valid/ndcg_10"
+MODE: Final = "max"
 SHOWN = 20  # items of history on an attention map
 
 
 def train(order: Order, config: RecsysConfig) -> Outcome:
     """One run of the recommender, from raw events to a registered model."""
-    data = prepare(order.data, order.work / "data", min_count=config.min_count)
-    split = SPLITS[config.split](data)
-    say(f"{data.name}: {data.users:,} users, {data.item_count:,} items, {data.events:,} events")
-    say(f"{split.name}: {len(split.valid):,} validation and {len(split.test):,} test queries")
+    data, split = _divided(order, config)
     with launch(order, facts(data)) as launched:
-        torch.manual_seed(config.fit.seed)
-        model = build(config, data)
-        launched.begin(model, lambda start: rows(start, model, data))
-        task = RecommenderTask(model, data, config.optimizer, chosen(config.loss, data, split.train_stops))
-        fitted = fit(
-            task,
-            InteractionBatches(
-                data,
-                split,
-                window=config.model.window,
-                tokens=config.tokens,
-                seed=config.fit.seed,
-                stride=config.stride or None,
-                seen=config.loss.name == "softmax" and config.loss.unseen,
-            ),
-            settings=config.fit,
-            folder=launched.folder.path,
-            monitor=MONITOR,
-            mode="max",
-            tracker=launched.run,
-        )
+        task, fitted = _fit(launched, config, data, split)
+        model = task.model
         restore(task, fitted.best)
         model.cpu().eval()
         launched.run.figure("learning curves", curves(fitted, [MONITOR, "valid/hr_10"], order.preset))
@@ -68,11 +49,28 @@ def train(order: Order, config: RecsysConfig) -> Outcome:
         metrics = test_metrics(ModelScorer(model), data, split)
         beside = baselines(data, split)
         card = launched.exported or export(
-            model, data, split.valid, launched.model, launched.card("recommender", settings(model), metrics)
+            model,
+            data,
+            split.valid,
+            launched.model,
+            launched.card("recommender", settings(model), metrics),
+            config.export,
         )
         _report_other_split(launched, data, split)
         example = {name: value.numpy() for name, value in _example(data, split, model).items()}
-        return launched.finish(fitted, card, example, baselines=beside, metric="ndcg_10", mode="max")
+        return launched.finish(fitted, card, example, baselines=beside, metric="ndcg_10", mode=MODE)
+
+
+def trial(order: Order, config: RecsysConfig, watch: Watch) -> Fitted:
+    """One trial of a sweep: trained and validated, no more. The test part is not read, nothing is exported or registered."""
+    data, split = _divided(order, config)
+    with launch(order, facts(data)) as launched:
+        return _fit(launched, config, data, split, watch)[1]
+
+
+def data_of(order: Order, config: RecsysConfig) -> DataFacts:
+    """The data that a run of this configuration is trained on, as a tracker describes it."""
+    return facts(_divided(order, config)[0])
 
 
 def build(config: RecsysConfig, data: Interactions) -> SASRec:
@@ -120,6 +118,42 @@ def facts(data: Interactions) -> DataFacts:
 
 def _timed(model: SASRecSettings) -> Callable[[], Bias]:
     return lambda: PositionAndTime(model.heads, model.window)
+
+
+def _divided(order: Order, config: RecsysConfig) -> tuple[Interactions, Split]:
+    data = prepare(order.data, order.work / "data", min_count=config.min_count)
+    split = SPLITS[config.split](data)
+    say(f"{data.name}: {data.users:,} users, {data.item_count:,} items, {data.events:,} events")
+    say(f"{split.name}: {len(split.valid):,} validation and {len(split.test):,} test queries")
+    return data, split
+
+
+def _fit(
+    launched: Launched, config: RecsysConfig, data: Interactions, split: Split, watch: Watch | None = None
+) -> tuple[RecommenderTask, Fitted]:
+    torch.manual_seed(config.fit.seed)
+    model = build(config, data)
+    launched.begin(model, lambda start: rows(start, model, data))
+    task = RecommenderTask(model, data, config.optimizer, chosen(config.loss, data, split.train_stops))
+    fitted = fit(
+        task,
+        InteractionBatches(
+            data,
+            split,
+            window=config.model.window,
+            tokens=config.tokens,
+            seed=config.fit.seed,
+            stride=config.stride or None,
+            seen=config.loss.name == "softmax" and config.loss.unseen,
+        ),
+        settings=config.fit,
+        folder=launched.folder.path,
+        monitor=MONITOR,
+        mode=MODE,
+        tracker=launched.run,
+        watch=watch,
+    )
+    return task, fitted
 
 
 def _draw_attention(launched: Launched, model: SASRec, data: Interactions, split: Split) -> None:
