@@ -38,6 +38,19 @@ TOOLS = ("torch", "pytorch-lightning", "onnx", "onnxscript", "onnxruntime", "mlf
 
 
 @dataclass(frozen=True)
+class Trial:
+    """One run of a sweep.
+
+    Attributes:
+        number: from 1.
+        folder: where the sweep keeps its trials.
+    """
+
+    number: int
+    folder: Path
+
+
+@dataclass(frozen=True)
 class Order:
     """What the user asked for.
 
@@ -49,6 +62,7 @@ class Order:
         name: under which the model is registered.
         work: where prepared data and runs are kept.
         start: the run whose weights it starts from, None for fresh ones.
+        trial: which one of a sweep it is, None for a run of its own.
     """
 
     product: Literal["recsys", "speech"]
@@ -58,6 +72,17 @@ class Order:
     name: str
     work: Path
     start: Start | None = None
+    trial: Trial | None = None
+
+    @property
+    def runs(self) -> Path:
+        """The folder of all runs of its kind."""
+        return self.work / "runs" if self.trial is None else self.trial.folder
+
+    @property
+    def title(self) -> str:
+        """What the run is called in the tracker."""
+        return self.preset if self.trial is None else f"trial {self.trial.number}"
 
     @property
     def origin(self) -> dict[str, Any]:
@@ -251,7 +276,9 @@ def launch(order: Order, data: DataFacts) -> Iterator[Launched]:
         InputError: another process is training the same.
     """
     identity = {"config": order.config, "data": data.fingerprint, "name": order.name, **order.origin}
-    with run_folder(order.work / "runs", f"{order.product}-{order.preset}", identity) as folder:
+    if order.trial is not None:
+        identity["trial"] = order.trial.number
+    with run_folder(order.runs, f"{order.product}-{order.preset}", identity) as folder:
         tags = {
             "product": order.product,
             "preset": order.preset,
@@ -261,7 +288,9 @@ def launch(order: Order, data: DataFacts) -> Iterator[Launched]:
         }
         if order.start is not None:
             tags |= {"init from": order.start.run, "freeze": str(order.start.freeze).lower()}
-        with open_run(order.product, order.preset, folder.path, tags=tags, resume=folder.tracker) as run:
+        if order.trial is not None:
+            tags["trial"] = str(order.trial.number)
+        with open_run(order.product, order.title, folder.path, tags=tags, resume=folder.tracker) as run:
             folder.tracked_by(run.id)
             say(f"{'continued' if folder.resumed else 'new'} run {run.id} in {folder.path}")
             _sweep(folder.path)

@@ -1,6 +1,7 @@
 """From recordings to a registered recogniser."""
 
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import torch
@@ -9,7 +10,8 @@ from headwise.errors import InputError
 from headwise.tracking.describe import DataFacts
 from headwise.tracking.figures import attention_map, carried_words
 from headwise.training.checkpoints import restore
-from headwise.training.fit import fit
+from headwise.training.fit import Fitted, fit
+from headwise.training.watching import Watch
 from headwise.transformer import rollout
 from headwise_pipelines.launch import Launched, Order, Outcome, curves, launch, say
 from headwise_pipelines.mechanisms import added, biases, kernels
@@ -27,6 +29,7 @@ from headwise_speech.task import attention_map as attention_of
 from headwise_speech.text import Vocabulary, normalise
 from headwise_speech.utterances import META, Utterances, load
 
+MODE: Final = "min"
 FRAME = REDUCTION * HOP / SAMPLE_RATE  # seconds of a frame of the encoder
 DRAWN = 6.0  # seconds of an utterance on a figure
 CALIBRATED = 300  # training utterances that the front end's constants are measured on
@@ -34,32 +37,11 @@ CALIBRATED = 300  # training utterances that the front end's constants are measu
 
 def train(order: Order, config: SpeechConfig) -> Outcome:
     """One run of the recogniser, from recordings to a registered model."""
-    data = prepared(order.data, order.work / "data")
-    counts = {split: len(data.subset(split)) for split in ("train", "valid", "test")}
-    if not all(counts.values()):
-        raise InputError(f"{order.data}: {counts} utterances; a run needs all three parts, name them in the manifests")
-    say(
-        f"{data.name}: {data.seconds / 60:.1f} min, " + ", ".join(f"{count} {split}" for split, count in counts.items())
-    )
-    texts = [data.texts[index] for index in data.subset("train")]
-    vocabulary = Vocabulary.of(texts)
-    if unheard := sorted(set().union(*map(normalise, data.texts)) - set(vocabulary.tokens)):
-        say(f"in no training text, and so always heard wrong: {' '.join(unheard)}")
-    decoder = Decoder(config.decoder, vocabulary, texts)
+    data = _read(order)
+    vocabulary, decoder = _words(config, data)
     with launch(order, facts(data)) as launched:
-        torch.manual_seed(config.fit.seed)
-        model = build(config, data, vocabulary)
-        launched.begin(model, lambda start: rows(start, vocabulary))
-        task = RecogniserTask(model, vocabulary, config.optimizer, config.augment)
-        fitted = fit(
-            task,
-            SpeechBatches(data, vocabulary, seconds=config.seconds, seed=config.fit.seed),
-            settings=config.fit,
-            folder=launched.folder.path,
-            monitor=MONITOR,
-            mode="min",
-            tracker=launched.run,
-        )
+        task, fitted = _fit(launched, config, data, vocabulary)
+        model = task.model
         restore(task, fitted.best)
         model.cpu().eval()
         launched.run.figure("learning curves", curves(fitted, [MONITOR, "valid/loss"], order.preset))
@@ -75,7 +57,20 @@ def train(order: Order, config: SpeechConfig) -> Outcome:
         beside = {"commonest text": commonest_text(data).metrics()}
         waveform = data.waveform(int(data.subset("valid")[0]))[None]
         example = {"waveform": waveform, "lengths": torch.tensor([waveform.shape[1]]).numpy()}
-        return launched.finish(fitted, card, example, baselines=beside, metric="wer", mode="min")
+        return launched.finish(fitted, card, example, baselines=beside, metric="wer", mode=MODE)
+
+
+def trial(order: Order, config: SpeechConfig, watch: Watch) -> Fitted:
+    """One trial of a sweep: trained and validated, no more. The test part is not read, nothing is exported or registered."""
+    data = _read(order)
+    vocabulary, _ = _words(config, data)
+    with launch(order, facts(data)) as launched:
+        return _fit(launched, config, data, vocabulary, watch)[1]
+
+
+def data_of(order: Order, config: SpeechConfig) -> DataFacts:
+    """The data that a run of this configuration is trained on, as a tracker describes it."""
+    return facts(_read(order))
 
 
 def prepared(data: Path, folder: Path) -> Utterances:
@@ -114,6 +109,45 @@ def facts(data: Utterances) -> DataFacts:
     schema = {"audio": "binary", "text": "string", "speaker": "string"}
     profile = {"utterances": len(data), "minutes": round(data.seconds / 60, 2), "speakers": len(set(data.speakers))}
     return DataFacts(data.name, data.fingerprint, data.source, schema, profile)
+
+
+def _read(order: Order) -> Utterances:
+    data = prepared(order.data, order.work / "data")
+    counts = {split: len(data.subset(split)) for split in ("train", "valid", "test")}
+    if not all(counts.values()):
+        raise InputError(f"{order.data}: {counts} utterances; a run needs all three parts, name them in the manifests")
+    say(
+        f"{data.name}: {data.seconds / 60:.1f} min, " + ", ".join(f"{count} {split}" for split, count in counts.items())
+    )
+    return data
+
+
+def _words(config: SpeechConfig, data: Utterances) -> tuple[Vocabulary, Decoder]:
+    texts = [data.texts[index] for index in data.subset("train")]
+    vocabulary = Vocabulary.of(texts)
+    if unheard := sorted(set().union(*map(normalise, data.texts)) - set(vocabulary.tokens)):
+        say(f"in no training text, and so always heard wrong: {' '.join(unheard)}")
+    return vocabulary, Decoder(config.decoder, vocabulary, texts)
+
+
+def _fit(
+    launched: Launched, config: SpeechConfig, data: Utterances, vocabulary: Vocabulary, watch: Watch | None = None
+) -> tuple[RecogniserTask, Fitted]:
+    torch.manual_seed(config.fit.seed)
+    model = build(config, data, vocabulary)
+    launched.begin(model, lambda start: rows(start, vocabulary))
+    task = RecogniserTask(model, vocabulary, config.optimizer, config.augment)
+    fitted = fit(
+        task,
+        SpeechBatches(data, vocabulary, seconds=config.seconds, seed=config.fit.seed),
+        settings=config.fit,
+        folder=launched.folder.path,
+        monitor=MONITOR,
+        mode=MODE,
+        tracker=launched.run,
+        watch=watch,
+    )
+    return task, fitted
 
 
 def _draw_attention(launched: Launched, model: Recogniser, data: Utterances, decoder: Decoder) -> None:

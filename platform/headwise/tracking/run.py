@@ -26,6 +26,8 @@ class Run:
             run.config(config)
             run.metrics({"train/loss": 1.8}, step=10)
 
+    A run that is opened inside the block of another is its child.
+
     A run that is left by an exception is FAILED, by Ctrl-C or SIGTERM KILLED, otherwise FINISHED. Continued by its id it
     is RUNNING again. Metrics are sent in batches and outlive a server that is away, see `Batches`; everything else waits for the
     server as long as MLflow does, some minutes, and then fails with one message.
@@ -147,8 +149,14 @@ class Run:
         names = {} if run else {"run_name": self.name}
         if run:
             self.experiment = self._client.get_run(run).info.experiment_id
+        inside = connect().active_run() is not None  # a trial inside its sweep, which MLflow makes its parent
         active = connect().start_run(
-            run_id=run or None, experiment_id=self.experiment, tags=self._tags, log_system_metrics=True, **names
+            run_id=run or None,
+            experiment_id=self.experiment,
+            tags=self._tags,
+            log_system_metrics=True,
+            nested=inside,
+            **names,
         )
         return active.info
 

@@ -22,6 +22,7 @@ from headwise.training.randomness import SeedEveryEpoch
 from headwise.training.selection import Selection
 from headwise.training.settings import FitSettings
 from headwise.training.tracker import SendEveryEpoch, Tracker, TrackerLogger
+from headwise.training.watching import Watch, Watching
 
 LOG_PERIOD = 10  # steps between logged training metrics; the tracker sends them in batches
 
@@ -51,6 +52,7 @@ def fit(
     monitor: str,
     mode: Literal["min", "max"],
     tracker: Tracker | None = None,
+    watch: Watch | None = None,
 ) -> Fitted:
     """Train a task, or continue where an earlier process was stopped in the same folder.
 
@@ -67,6 +69,7 @@ def fit(
         monitor: the validation metric by which the checkpoint is chosen.
         mode: whether a better `monitor` is lower or higher.
         tracker: where metrics go, if anywhere.
+        watch: is told of every validation and may end training early.
 
     Raises:
         Interrupted: Ctrl-C or SIGTERM; the state of the last whole epoch is kept.
@@ -79,7 +82,8 @@ def fit(
     selection = Selection(checkpoints, monitor=monitor, mode=mode, patience=settings.patience)
     with quiet(), _threads(settings.threads):
         pl.seed_everything(settings.seed, workers=True, verbose=False)
-        trainer = _trainer(settings, folder, history, selection, tracker)
+        watching = [] if watch is None else [Watching(watch, monitor)]
+        trainer = _trainer(settings, folder, history, [*watching, selection], tracker)
         say(_summary(task, selection.last))
         try:
             trainer.fit(task, datamodule=data, ckpt_path=_existing(selection.last), weights_only=True)
@@ -92,17 +96,19 @@ def fit(
 
 
 def _trainer(
-    settings: FitSettings, folder: Path, history: History, selection: Selection, tracker: Tracker | None
+    settings: FitSettings, folder: Path, history: History, judges: Sequence[pl.Callback], tracker: Tracker | None
 ) -> pl.Trainer:
     _check_device(settings)
-    callbacks = [SeedEveryEpoch(settings.seed), FiniteLoss(), history, *progress(history), selection]
+    callbacks = [SeedEveryEpoch(settings.seed), FiniteLoss(), history, *progress(history), *judges]
     if settings.average:
         # Buffers follow the weights unaveraged: a mean of counters or of masks is none.
         average = WeightAveraging(use_buffers=False, multi_avg_fn=get_ema_multi_avg_fn(settings.average))
         callbacks.insert(0, average)
     logger = TrackerLogger(tracker) if tracker else None
     if logger:
-        callbacks.append(SendEveryEpoch(logger))  # Lightning moves `selection`, which writes the checkpoint, behind it
+        callbacks.append(
+            SendEveryEpoch(logger)
+        )  # Lightning moves the selection, which writes the checkpoint, behind it
     return pl.Trainer(
         max_epochs=settings.epochs,
         check_val_every_n_epoch=settings.validate_every,
