@@ -14,6 +14,7 @@ from headwise.attention import Coordinates
 from headwise.errors import InputError
 from headwise_recsys.interactions import Interactions
 from headwise_recsys.losses import Seen
+from headwise_recsys.metrics import at_once
 from headwise_recsys.splits import Queries, Split, spans
 
 # [windows, 3]: first input event, first that has a target, one past the last; a target is the event after its input.
@@ -270,7 +271,10 @@ class InteractionBatches(pl.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Asked]:
         """All validation queries, shortest histories first."""
-        return DataLoader(Histories(self.interactions, self.split.valid, window=self.window, size=256), batch_size=None)
+        size = at_once(self.interactions.item_count, 256)
+        return DataLoader(
+            Histories(self.interactions, self.split.valid, window=self.window, size=size), batch_size=None
+        )
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Queries stay where they are, as NumPy arrays."""

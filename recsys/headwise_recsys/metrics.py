@@ -15,6 +15,8 @@ from headwise.errors import InputError
 from headwise_recsys.interactions import Interactions
 from headwise_recsys.splits import Queries, spans
 
+SCORES = 1 << 26  # numbers that are held at once, 256 MB
+
 Floats: TypeAlias = NDArray[np.float64]
 
 Scorer: TypeAlias = Callable[[Interactions, Queries], NDArray[np.float32]]
@@ -54,7 +56,7 @@ def evaluate(scorer: Scorer, data: Interactions, queries: Queries, batch: int = 
         scorer: gives scores [n, V + 1] for n queries.
         data: what the queries point into.
         queries: one target each.
-        batch: how many queries are scored at once; memory is a few times `batch` x V numbers.
+        batch: how many queries are scored at once, at most; see `at_once`.
 
     Raises:
         InputError: there are no queries.
@@ -67,7 +69,16 @@ def evaluate(scorer: Scorer, data: Interactions, queries: Queries, batch: int = 
         raise ValueError(
             f"leak: {leaks.sum()} of {len(queries)} targets lie inside the history they are predicted from"
         )
-    return Evaluation(np.concatenate([ranks(scorer(data, part), data, part) for part in queries.batches(batch)]))
+    return Evaluation(
+        np.concatenate(
+            [ranks(scorer(data, part), data, part) for part in queries.batches(at_once(data.item_count, batch))]
+        )
+    )
+
+
+def at_once(items: int, most: int) -> int:
+    """How many queries, `most` at most, are scored together, so that a large catalogue's scores take 256 MB at a time."""
+    return max(1, min(most, SCORES // (items + 1)))
 
 
 def ranks(scores: NDArray[np.floating], data: Interactions, queries: Queries) -> Floats:

@@ -5,7 +5,17 @@ from hypothesis import strategies as st
 
 from headwise.errors import InputError
 from headwise_recsys.interactions import Interactions
-from headwise_recsys.metrics import Evaluation, eligible, evaluate, hit_rate, ndcg, places, ranks, reciprocal_rank
+from headwise_recsys.metrics import (
+    Evaluation,
+    at_once,
+    eligible,
+    evaluate,
+    hit_rate,
+    ndcg,
+    places,
+    ranks,
+    reciprocal_rank,
+)
 from headwise_recsys.splits import Queries
 
 ITEMS = 13
@@ -132,3 +142,9 @@ def test_batches_change_nothing(batch):
         return table[data.items[queries.stops - 1]]
 
     np.testing.assert_array_equal(evaluate(scorer, data, queries, batch).ranks, evaluate(scorer, data, queries).ranks)
+
+
+def test_large_catalogues_are_scored_in_batches_that_fit_memory() -> None:
+    assert at_once(3416, 256) == 256
+    assert at_once(1_000_000, 256) == 67
+    assert at_once(10**9, 256) == 1

@@ -12,10 +12,11 @@ import numpy as np
 from headwise.export import TOLERANCE, Arrays, Graph, Runner, prove, write
 from headwise.model_folder import ModelCard, writing
 from headwise_pipelines.recsys.presets import ExportSettings
-from headwise_pipelines.recsys.scan import at_once, prove_scan
+from headwise_pipelines.recsys.scan import prove_scan
 from headwise_recsys.batches import ask
 from headwise_recsys.graph import MAX_K, explanation_graph, recommender_graph
 from headwise_recsys.interactions import Interactions
+from headwise_recsys.metrics import at_once
 from headwise_recsys.model import SASRec
 from headwise_recsys.splits import Queries
 

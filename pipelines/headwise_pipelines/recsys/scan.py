@@ -10,13 +10,12 @@ from headwise.export import Runner
 from headwise_recsys.batches import ask
 from headwise_recsys.graph import RecommenderGraph
 from headwise_recsys.interactions import Interactions
-from headwise_recsys.metrics import ndcg
+from headwise_recsys.metrics import at_once, ndcg
 from headwise_recsys.model import SASRec
 from headwise_recsys.splits import Queries
 
 TOP = 10
 QUERIES = 512  # that are compared
-SCORES = 1 << 26  # numbers that are held at once: 256 MB
 
 
 @torch.inference_mode()
@@ -56,11 +55,6 @@ def prove_scan(
     targets = data.items[asked.targets]
     gains = {"ndcg_10_exact": _ndcg(want, targets), "ndcg_10": _ndcg(got, targets)}
     return {"rows": len(want), "recall_10": recall, "least": least, **gains}
-
-
-def at_once(items: int, most: int) -> int:
-    """Queries whose scores of all items may be held at the same time, `most` at most."""
-    return max(1, min(most, SCORES // (items + 1)))
 
 
 def _inputs(data: Interactions, queries: Queries, model: SASRec) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headwise_recsys.interactions import Interactions
-from headwise_recsys.metrics import Floats, Scorer, eligible, hit_rate, ndcg, places, reciprocal_rank
+from headwise_recsys.metrics import Floats, Scorer, at_once, eligible, hit_rate, ndcg, places, reciprocal_rank
 from headwise_recsys.splits import Queries
 
 
@@ -39,9 +39,10 @@ def answer(scorer: Scorer, data: Interactions, queries: Queries, *, depth: int, 
         data: what the queries point into.
         queries: one target each.
         depth: items of a list.
-        batch: queries that are scored at once; memory is a few times `batch` x V numbers.
+        batch: queries that are scored at once, at most; see `at_once`.
     """
-    parts = [_answered(eligible(scorer(data, part), data, part), data, part, depth) for part in queries.batches(batch)]
+    batches = queries.batches(at_once(data.item_count, batch))
+    parts = [_answered(eligible(scorer(data, part), data, part), data, part, depth) for part in batches]
     return Answers(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
