@@ -4,7 +4,7 @@ from typing import Any
 
 from headwise.errors import InputError
 
-BIASES, UNBIASED = ("relative", "alibi", "timed"), ("linear", "hierarchical")
+BIASES, UNBIASED = ("relative", "alibi", "timed"), ("linear", "hierarchical", "sessions")
 
 
 def at_least(group: str, settings: Any, **bounds: float) -> None:

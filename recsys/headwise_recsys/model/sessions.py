@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -64,10 +64,10 @@ class Sessions(nn.Module):
         )
 
     def _plan(self, view: View) -> "_Plan":
-        session = self._number(view.of)
-        own = session[:, -view.at.position.shape[1] :, None] == session[:, None]
+        opens = self._opens(view.of)
+        session = opens.cumsum(1)
+        own = session[:, session.shape[1] - view.at.position.shape[1] :, None] == session[:, None]
         # A session's summary stands where it opens, so that no size depends on how many there are.
-        opens = F.pad(session[:, 1:] != session[:, :-1], (1, 0), value=True)
         summaries = view.of._replace(segment=view.of.segment * opens)
         member = View(summaries, same_segment, view.of).visible & (session[:, :, None] == session[:, None])[:, None]
         rule = view.mask & same_segment
@@ -75,9 +75,10 @@ class Sessions(nn.Module):
         far = View(view.at, rule, summaries).visible & ~own[:, None]
         return _Plan(member, torch.cat([near, far], 3))
 
-    def _number(self, at: Coordinates) -> Int[Tensor, "batch time"]:
-        later = (at.time.diff(dim=1) > self.gap) | (at.segment.diff(dim=1) != 0)
-        return F.pad(later.long(), (1, 0)).cumsum(1)
+    def _opens(self, at: Coordinates) -> Bool[Tensor, "batch time"]:
+        # By rolling: in an exported graph a size of one less than the length would forbid lengths below 3.
+        first = torch.arange(at.time.shape[1], device=at.time.device) == 0
+        return first | (at.time - at.time.roll(1, 1) > self.gap) | (at.segment != at.segment.roll(1, 1))
 
 
 class _Plan(NamedTuple):
