@@ -59,15 +59,25 @@ class RecommenderGraph(nn.Module):
             Items and their scores; item 0 with score -inf where nothing more is eligible.
         """
         expected = self.model.expects(history, lengths, times)
-        count: Any = k.item()  # a symbolic size while it is exported
+        return self.search(expected, k, torch.cat([history, exclude], 1), allow)
+
+    def search(
+        self,
+        expected: Float[Tensor, "batch score_width"],
+        k: Int[Tensor, ""],
+        barred: Int[Tensor, "batch barred"],
+        allow: Int[Tensor, "batch allowed"],
+    ) -> tuple[Int[Tensor, "batch k"], Float[Tensor, "batch k"]]:
+        """The `k` best items for what is expected, without those that are barred."""
+        items, count = self.model.items, k.item()
         torch._check(count >= 1)
-        torch._check(count <= min(MAX_K, self.model.items))
-        barred, items = torch.cat([history, exclude], 1), self.model.items
+        torch._check(count <= min(MAX_K, items))
+        size: Any = count  # symbolic while it is exported
         if self.scan is None:
-            return best_items(F.linear(expected, self.table), count, barred=barred, allow=allow, items=items)
-        many = looked_at(count, len(self.table))
+            return best_items(F.linear(expected, self.table), size, barred=barred, allow=allow, items=items)
+        many = looked_at(size, len(self.table))
         candidates, _ = best_items(self.scan(expected), many, barred=barred, allow=allow, items=items)
-        return best_again(expected, self.table, candidates, count)
+        return best_again(expected, self.table, candidates, size)
 
 
 def _with_table(model: SASRec) -> tuple[SASRec, nn.Parameter]:
@@ -77,8 +87,9 @@ def _with_table(model: SASRec) -> tuple[SASRec, nn.Parameter]:
     table = nn.Parameter(F.pad(model.head.vectors(weight, None).detach(), (0, 0, 0, missing)), requires_grad=False)
     if isinstance(model.head, Dot):
         model = copy.copy(model)
-        model._modules = model._modules | {"embedding": nn.Embedding.from_pretrained(table)}
-        model.embedding.weight = table
+        embedding = nn.Embedding.from_pretrained(table)
+        embedding.weight = table
+        model._modules = model._modules | {"embedding": embedding}
     return model, table
 
 

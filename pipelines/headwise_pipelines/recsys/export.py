@@ -49,6 +49,7 @@ def export(
     Raises:
         ParityError: a graph would recommend or explain something else than the model, or an approximate one finds too little.
     """
+    model = model.folded()
     target.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=target.parent, prefix=".export-") as scratch:
         metadata = {"headwise.kind": card.kind, "headwise.run": str(card.provenance.get("run", ""))}

@@ -7,7 +7,7 @@ from headwise.training.initialise import Rows
 from headwise_pipelines.start import Start
 from headwise_recsys.columns import Id
 from headwise_recsys.interactions import Interactions
-from headwise_recsys.model import SASRec
+from headwise_recsys.model import Items, SASRec
 
 PADDING = ("padding",)  # item 0, which is no title or id of any source
 POSITIONS = "positions.table.weight"  # where positions are learned
@@ -17,7 +17,8 @@ TRANSITIONS = ("head.leaving.weight", "head.arriving.weight")  # where the head 
 def rows(start: Start, model: SASRec, data: Interactions) -> dict[str, Rows]:
     """How the tables of a recommender are matched with those of the run that it starts from."""
     items = _items(start, data)
-    matched = dict.fromkeys(("embedding.weight", *(name for name in TRANSITIONS if name in start.weights)), items)
+    own = "embedding.own.weight" if isinstance(model.embedding, Items) else "embedding.weight"
+    matched = dict.fromkeys((own, *(name for name in TRANSITIONS if name in start.weights)), items)
     if POSITIONS in start.weights:
         matched[POSITIONS] = Rows.matching(range(model.window), range(len(start.weights[POSITIONS])), "position")
     return matched

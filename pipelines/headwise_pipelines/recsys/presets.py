@@ -20,14 +20,17 @@ class SASRecSettings:
         heads: of each block's attention.
         hidden: width of the feed-forward's inside; 0 means 4 x width.
         block: attention and feed-forward, or `hstu`, which weighs without softmax and gates in place of a feed-forward.
-        kernel: what attention computes; `window` looks `reach` items back, `hierarchical` makes groups of `reach` items.
+        kernel: what attention computes; `window` looks `reach` items back, `hierarchical` makes groups of `reach` items,
+            `sessions` groups of items no further apart than `gap`.
         reach: items of a window or a group.
+        gap: seconds between two events of one session, at most.
         positions: how an item knows its place; `timed` knows how many items and how many seconds lie between two.
         head: how an item is compared with what is expected; `cosine` has a learned temperature.
         transition: rank of what is added for how each item follows the last one; 0 adds nothing.
         gated: gates on the residual branches (LiGR).
         swiglu: SwiGLU in place of a GELU feed-forward.
         dropout: on the embedded history and on every branch.
+        features: names of item features that make an item's vector beside its own, with commas between; `all` takes every one.
         sparse: a step moves only the items that it touched; for catalogues of hundreds of thousands, with a loss that draws.
     """
 
@@ -37,18 +40,20 @@ class SASRecSettings:
     heads: int = 2
     hidden: int = 0
     block: Literal["transformer", "hstu"] = "transformer"
-    kernel: Literal["softmax", "additive", "window", "linear", "hierarchical"] = "softmax"
+    kernel: Literal["softmax", "additive", "window", "linear", "hierarchical", "sessions"] = "softmax"
     reach: int = 32
+    gap: int = 1800
     positions: Literal["learned", "sinusoidal", "rotary", "relative", "alibi", "timed"] = "learned"
     head: Literal["dot", "cosine"] = "dot"
     transition: int = 0
     gated: bool = False
     swiglu: bool = False
     dropout: float = 0.2
+    features: str = ""
     sparse: bool = False
 
     def __post_init__(self) -> None:
-        at_least("model", self, window=1, width=1, blocks=1, heads=1, hidden=0, reach=1, transition=0)
+        at_least("model", self, window=1, width=1, blocks=1, heads=1, hidden=0, reach=1, gap=0, transition=0)
         divisible_heads("model", self)
         compatible("model", self)
         share("model", self, "dropout")
@@ -57,6 +62,11 @@ class SASRecSettings:
                 f"model.block (hstu) has no kernel to choose ({self.kernel}) and cannot turn what it compares "
                 f"({self.positions}): leave model.kernel and use learned, relative or timed positions"
             )
+
+    @property
+    def timed(self) -> bool:
+        """Whether the model looks at the times of events."""
+        return self.positions == "timed" or self.kernel == "sessions"
 
 
 @dataclass(frozen=True)

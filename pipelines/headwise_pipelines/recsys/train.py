@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 import torch
 
-from headwise.attention import Bias
+from headwise.attention import Bias, Kernel
 from headwise.errors import InputError
 from headwise.tracking.describe import DataFacts
 from headwise.tracking.figures import attention_map, carried_recommendation
@@ -25,9 +25,9 @@ from headwise_pipelines.recsys.report import SPLITS, baselines, other_split, tes
 from headwise_recsys.batches import Asked, InteractionBatches, ask
 from headwise_recsys.interactions import Interactions
 from headwise_recsys.leaving_out import drops
-from headwise_recsys.model import PositionAndTime, SASRec, sasrec
+from headwise_recsys.model import Content, PositionAndTime, SASRec, Sessions, sasrec
 from headwise_recsys.prepare import prepare
-from headwise_recsys.splits import Split
+from headwise_recsys.splits import Split, spans
 from headwise_recsys.task import ModelScorer, RecommenderTask
 
 MONITOR: Final = "valid/ndcg_10"
@@ -73,18 +73,19 @@ def data_of(order: Order, config: RecsysConfig) -> DataFacts:
     return facts(_divided(order, config)[0])
 
 
-def build(config: RecsysConfig, data: Interactions) -> SASRec:
+def build(config: RecsysConfig, data: Interactions, split: Split) -> SASRec:
     """The model of a configuration, with new weights.
 
     Raises:
-        InputError: it would look at the times of events, and the data have none.
+        InputError: it would look at times of events or features of items that the data do not have.
     """
-    model, timed = config.model, config.model.positions == "timed"
-    if timed and data.times is None:
+    model = config.model
+    if model.timed and data.times is None:
         raise InputError(
-            f"{data.name}: model.positions (timed) needs the time of each event and {data.source} has none; "
-            "give data with a timestamp column, or use relative positions"
+            f"{data.name}: model.positions ({model.positions}) and model.kernel ({model.kernel}) need the time of each event "
+            f"and {data.source} has none; give data with a timestamp column, or choose others"
         )
+    content = _content(model, data)
     made = sasrec(
         data.item_count,
         window=model.window,
@@ -93,15 +94,17 @@ def build(config: RecsysConfig, data: Interactions) -> SASRec:
         heads=model.heads,
         hidden=model.hidden or None,
         block=model.block,
-        kernel=kernels(model.kernel, model.width // model.heads, reach=model.reach, ahead=0),
+        kernel=_kernel(model),
         positions=added(model.positions, model.width, model.window),
         rotary=model.positions == "rotary",
-        bias=_timed(model) if timed else biases(model.positions, model.heads, model.window),
-        timed=timed,
+        bias=_bias(model),
+        timed=model.timed,
         gated=model.gated,
         swiglu=model.swiglu,
         cosine=model.head == "cosine",
         transition=model.transition,
+        content=content,
+        chosen=None if content is None else _chosen_in_training(data, split),
         dropout=model.dropout,
     )
     if model.sparse:
@@ -116,8 +119,36 @@ def facts(data: Interactions) -> DataFacts:
     return DataFacts(data.name, data.fingerprint, data.source, schema, profile)
 
 
-def _timed(model: SASRecSettings) -> Callable[[], Bias]:
-    return lambda: PositionAndTime(model.heads, model.window)
+def _content(model: SASRecSettings, data: Interactions) -> Content | None:
+    if not model.features:
+        return None
+    known = {feature.name: feature for feature in data.features}
+    wanted = list(known) if model.features == "all" else [name.strip() for name in model.features.split(",")]
+    if not known or not known.keys() >= set(wanted):
+        raise InputError(
+            f"{data.name}: model.features ({model.features}) asks for what is not known of its items; known: "
+            f"{', '.join(known) or 'nothing, put a table of items beside the events'}"
+        )
+    return Content([known[name] for name in wanted], model.width)
+
+
+def _chosen_in_training(data: Interactions, split: Split) -> torch.Tensor:
+    _, events = spans(data.offsets[:-1], split.train_stops)
+    counts = np.bincount(data.items[events], minlength=data.item_count + 1)
+    return torch.from_numpy(counts > 0)
+
+
+def _kernel(model: SASRecSettings) -> Callable[[], Kernel]:
+    head_width = model.width // model.heads
+    if model.kernel == "sessions":
+        return lambda: Sessions(head_width, model.gap)
+    return kernels(model.kernel, head_width, reach=model.reach, ahead=0)
+
+
+def _bias(model: SASRecSettings) -> Callable[[], Bias] | None:
+    if model.positions == "timed":
+        return lambda: PositionAndTime(model.heads, model.window)
+    return biases(model.positions, model.heads, model.window)
 
 
 def _divided(order: Order, config: RecsysConfig) -> tuple[Interactions, Split]:
@@ -132,7 +163,7 @@ def _fit(
     launched: Launched, config: RecsysConfig, data: Interactions, split: Split, watch: Watch | None = None
 ) -> tuple[RecommenderTask, Fitted]:
     torch.manual_seed(config.fit.seed)
-    model = build(config, data)
+    model = build(config, data, split)
     launched.begin(model, lambda start: rows(start, model, data))
     task = RecommenderTask(model, data, config.optimizer, chosen(config.loss, data, split.train_stops))
     fitted = fit(

@@ -1,16 +1,32 @@
 """The recommender's model.
 
-    sasrec    the model, and the builder that puts one together from numbers
-    hstu      a block without softmax and without feed-forward
-    sessions  attention within the running session, and on earlier ones as a whole
-    biases    how far back an item lies, in positions and in time
-    heads     how an item is compared with what is expected: dot product, cosine, transition from the last item
+sasrec    the model, and the builder that puts one together from numbers
+items     an item's vector: its own, and what its features say
+content   what features say
+hstu      a block without softmax and without feed-forward
+sessions  attention within the running session, and on earlier ones as a whole
+biases    how far back an item lies, in positions and in time
+heads     how an item is compared with what is expected: dot product, cosine, transition from the last item
 """
 
 from headwise_recsys.model.biases import PositionAndTime
+from headwise_recsys.model.content import Content
 from headwise_recsys.model.heads import Cosine, Dot, Head, Transition
 from headwise_recsys.model.hstu import HSTU
+from headwise_recsys.model.items import Items
 from headwise_recsys.model.sasrec import SASRec, sasrec
 from headwise_recsys.model.sessions import Sessions
 
-__all__ = ["HSTU", "Cosine", "Dot", "Head", "PositionAndTime", "SASRec", "Sessions", "Transition", "sasrec"]
+__all__ = [
+    "HSTU",
+    "Content",
+    "Cosine",
+    "Dot",
+    "Head",
+    "Items",
+    "PositionAndTime",
+    "SASRec",
+    "Sessions",
+    "Transition",
+    "sasrec",
+]

@@ -55,7 +55,9 @@ class _NumberVectors(nn.Module):
     def __init__(self, feature: Numbers, width: int) -> None:
         super().__init__()
         self.register_buffer("values", torch.tensor(feature.values), persistent=False)
-        self.weight = nn.Parameter(torch.randn(width, feature.values.shape[1]) * width**-0.5 * len(feature.mean) ** -0.5)
+        self.weight = nn.Parameter(
+            torch.randn(width, feature.values.shape[1]) * width**-0.5 * len(feature.mean) ** -0.5
+        )
 
     def forward(self, items: Tensor) -> Tensor:
         return F.linear(self.values[items], self.weight)

@@ -16,18 +16,20 @@ class Items(nn.Module):
     Args:
         own: a vector an item, row 0 for padding.
         content: what the features say.
-        chosen: which items were chosen in training, row 0 for padding.
+        chosen: which items were chosen in training, row 0 for padding; all where None.
         dropout: share of the items whose own vector is left out, anew in each call.
     """
 
     chosen: Tensor
 
     def __init__(
-        self, own: nn.Embedding, content: Content, *, chosen: Bool[Tensor, " items"], dropout: float = 0.1
+        self, own: nn.Embedding, content: Content, *, chosen: Bool[Tensor, " items"] | None = None, dropout: float = 0.1
     ) -> None:
         super().__init__()
         self.own, self.content, self.dropout = own, content, dropout
-        self.register_buffer("chosen", chosen.to(own.weight.dtype))
+        if chosen is None:
+            chosen = torch.ones(own.num_embeddings, dtype=torch.bool)
+        self.register_buffer("chosen", chosen.to(own.weight.dtype), persistent=False)
 
     def forward(self, items: Int[Tensor, "*items"]) -> Float[Tensor, "*items width"]:
         """The vectors of `items`."""

@@ -1,10 +1,11 @@
 """SASRec: a causal Transformer over a user's items, scored against the embeddings of all items."""
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -21,9 +22,11 @@ from headwise.attention import (
     rows,
     same_segment,
 )
-from headwise.transformer import Block, Encoder, FeedForward, SwiGLU
+from headwise.transformer import Block, Encoder, FeedForward, State, SwiGLU
+from headwise_recsys.model.content import Content
 from headwise_recsys.model.heads import Cosine, Dot, Head, Transition
 from headwise_recsys.model.hstu import HSTU
+from headwise_recsys.model.items import Items
 
 
 class SASRec(nn.Module):
@@ -40,6 +43,8 @@ class SASRec(nn.Module):
         positions: gives the vector that is added to each item for its position; without it the encoder must know order itself.
         dropout: on the embedded history.
         timed: whether the encoder looks at the times of events.
+        content: makes an item's vector from its features too; see `Items`.
+        chosen: with `content`, which items were chosen in training, row 0 for padding; all where None.
 
     Raises:
         ValueError: the encoder cannot follow the mask of a history, causal and within its own segment.
@@ -56,18 +61,21 @@ class SASRec(nn.Module):
         positions: nn.Module | None = None,
         dropout: float = 0.0,
         timed: bool = False,
+        content: Content | None = None,
+        chosen: Bool[Tensor, " items"] | None = None,
     ) -> None:
         super().__init__()
         encoder.check(causal & same_segment)
         self.items, self.window, self.timed = items, window, timed
-        self.embedding = nn.Embedding(items + 1, width, padding_idx=0)
+        own = nn.Embedding(items + 1, width, padding_idx=0)
+        self.embedding: nn.Embedding | Items = own if content is None else Items(own, content, chosen=chosen)
         self.positions = positions
         self.dropout = nn.Dropout(dropout)
         self.encoder = encoder
         self.head: Head = Dot() if head is None else head
         with torch.no_grad():
-            nn.init.normal_(self.embedding.weight, std=width**-0.5)
-            self.embedding.weight[0] = 0
+            nn.init.normal_(own.weight, std=width**-0.5)
+            own.weight[0] = 0
 
     def forward(self, history: Int[Tensor, "batch time"], at: Coordinates) -> Float[Tensor, "batch time score_width"]:
         """What the model expects next, at every position.
@@ -101,6 +109,13 @@ class SASRec(nn.Module):
         hidden = hidden.gather(1, last[:, :, None].expand(-1, 1, hidden.shape[2])).squeeze(1)
         return self.head.expected(hidden, history.gather(1, last).squeeze(1))
 
+    def step(
+        self, items: Int[Tensor, "batch time"], at: Coordinates, states: Sequence[State]
+    ) -> tuple[Float[Tensor, "batch time score_width"], list[State]]:
+        """What the model expects after each of the next items, given one state a block; and the states for the next step."""
+        hidden, after = self.encoder.step(self._embed(items, at), at, causal, states)
+        return self.head.expected(hidden, items), after
+
     def vectors(self, items: Int[Tensor, "..."] | None = None) -> Float[Tensor, "... score_width"]:
         """The vectors of `items`, or of the whole catalogue, items 1..V in order, where None."""
         if items is None:
@@ -124,6 +139,15 @@ class SASRec(nn.Module):
         """
         at = self._coordinates(history, lengths, times)
         return self.encoder.weights(self._embed(history, at), View(at, causal & same_segment))
+
+    def folded(self) -> "SASRec":
+        """The model as it is served: with the vectors of its items as a plain table, whatever makes them."""
+        if isinstance(self.embedding, nn.Embedding):
+            return self
+        model = copy.copy(self)
+        table = nn.Embedding.from_pretrained(self.embedding.weight.detach(), padding_idx=0)
+        model._modules = model._modules | {"embedding": table}
+        return model
 
     def _table(self) -> Tensor:
         return self.head.vectors(self.embedding.weight, None)
@@ -167,6 +191,8 @@ def sasrec(
     swiglu: bool = False,
     cosine: bool = False,
     transition: int = 0,
+    content: Content | None = None,
+    chosen: Bool[Tensor, " items"] | None = None,
     dropout: float = 0.2,
 ) -> SASRec:
     """A SASRec from its numbers.
@@ -188,6 +214,8 @@ def sasrec(
         swiglu: SwiGLU in place of a GELU feed-forward.
         cosine: compares directions, with a learned temperature, in place of the dot product.
         transition: rank of what is added for how items follow the last one; 0 adds nothing.
+        content: makes an item's vector from its features too.
+        chosen: with `content`, which items were chosen in training, row 0 for padding; all where None.
         dropout: on the embedded history and on every branch.
     """
     inside = 4 * width if hidden is None else hidden
@@ -219,4 +247,6 @@ def sasrec(
         positions=positions,
         dropout=dropout,
         timed=timed,
+        content=content,
+        chosen=chosen,
     )
