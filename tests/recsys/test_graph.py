@@ -13,7 +13,7 @@ from headwise.export import write
 from headwise.transformer import rollout
 from headwise_recsys import retrieval
 from headwise_recsys.graph import ExplanationGraph, RecommenderGraph, explanation_graph, recommender_graph
-from headwise_recsys.model import PositionAndTime, SASRec, Transition, sasrec
+from headwise_recsys.model import PositionAndTime, SASRec, Sessions, Transition, sasrec
 
 ITEMS, WINDOW = 29, 13
 ALIKE = [3, 5, 7]  # items that always score the same
@@ -263,9 +263,16 @@ def test_every_item_counts_in_an_explanation(explained: Explained) -> None:
         assert not torch.allclose(explained(other, lengths), before, atol=1e-4)
 
 
-@pytest.mark.parametrize("block", ["transformer", "hstu"])
-def test_a_timed_model_takes_times_beside_the_history(tmp_path: Path, block: str) -> None:
-    model = scattered(2, block=block, bias=lambda: PositionAndTime(1, WINDOW), timed=True)
+TIMED: dict[str, dict[str, Any]] = {
+    "bias": {"bias": lambda: PositionAndTime(1, WINDOW)},
+    "hstu": {"bias": lambda: PositionAndTime(1, WINDOW), "block": "hstu"},
+    "sessions": {"kernel": lambda: Sessions(22, gap=100)},
+}
+
+
+@pytest.mark.parametrize("variant", TIMED.values(), ids=TIMED)
+def test_a_timed_model_takes_times_beside_the_history(tmp_path: Path, variant: dict[str, Any]) -> None:
+    model = scattered(2, timed=True, **variant)
     graph, explained = recommender_graph(model), explanation_graph(model)
     write(graph, tmp_path / "recommender.onnx", {})
     write(explained, tmp_path / "explanation.onnx", {})
