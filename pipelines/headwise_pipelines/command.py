@@ -2,6 +2,7 @@
 
     headwise quickstart                              the whole job on generated data
     headwise train recsys|speech PRESET --data PATH  from raw data to a registered ONNX model
+    headwise sweep recsys|speech PRESET --data PATH  the best values of a preset, by trials on validation
     headwise evaluate MODEL... --data PATH           models beside baselines, as a page with tests and plots
     headwise export RUN --out DIR                    the model folder of a run
     headwise promote NAME VERSION                    make a version the champion
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command line; the exit code."""
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
-    if rest and options.run is not _train:
+    if rest and options.run not in (_train, _sweep):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     options.rest = rest
     try:
@@ -93,6 +94,24 @@ def _explain_train(options: argparse.Namespace) -> None:
             print(f"  {name:10} {preset.__doc__.splitlines()[0]}")
     if not {"-h", "--help"} & set(options.rest):
         raise InputError("train what? name a product and one of its presets")
+
+
+def _sweep(options: argparse.Namespace) -> Mapping[str, Any]:
+    from headwise_pipelines.space import read_space
+    from headwise_pipelines.sweep import sweep
+
+    lines = [] if options.space is None else read_space(options.space)
+    return sweep(
+        options.product,
+        options.preset,
+        options.rest,
+        data=options.data,
+        search=[*lines, *options.search],
+        trials=options.trials,
+        seed=options.seed,
+        work=WORK,
+        quiet=options.json,
+    )
 
 
 def _evaluate(options: argparse.Namespace) -> Mapping[str, Any]:
@@ -202,6 +221,27 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--freeze", action="store_true", help="do not train what was taken into the encoder's blocks")
     train.set_defaults(parser=train)
+
+    sweep = command(
+        "sweep",
+        _sweep,
+        "The best values of a preset, by many trials that are judged on validation. Given again, it goes on.",
+        allow_abbrev=False,
+        epilog="What `headwise train` takes, such as --fit.epochs 10, is the same for all trials.",
+    )
+    sweep.add_argument("product", choices=("recsys", "speech"), help="what to train")
+    sweep.add_argument("preset", help="the run to start from")
+    sweep.add_argument("--data", type=Path, metavar="PATH", help="a file or folder of raw data")
+    sweep.add_argument(
+        "--search",
+        action="append",
+        default=[],
+        metavar="NAME=VALUES",
+        help="model.width=32,64 or model.blocks=1..4 or optimizer.rate=1e-4..1e-2:log; once for each value",
+    )
+    sweep.add_argument("--space", type=Path, metavar="FILE", help="a YAML file of the same: model.width: [32, 64]")
+    sweep.add_argument("--trials", type=_count, default=20, metavar="N", help="in all (default: %(default)s)")
+    sweep.add_argument("--seed", type=int, default=1, help="of what is drawn (default: %(default)s)")
 
     evaluate = command("evaluate", _evaluate, "Models on a data set's test part, beside baselines: a page, and MLflow.")
     evaluate.add_argument(

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
@@ -123,6 +123,12 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def place_in(folder: Path, migrated: Path) -> Place:
     shutil.copyfile(migrated, folder / "mlflow.db")
     return Place(folder)
+
+
+@pytest.fixture(scope="session")
+def new_place(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Callable[[], Place]:
+    """Makes working directories that outlive a test."""
+    return lambda: place_in(tmp_path_factory.mktemp("place"), migrated)
 
 
 @pytest.fixture

@@ -144,7 +144,9 @@ def test_mlflow_has_a_run_with_the_figures_the_page_and_the_data(trained, evalua
     metrics = found.data.metrics
     assert metrics["leave-one-out/ndcg_10"] == evaluated["metrics"]["ndcg_10"]
     assert metrics["temporal/baseline/EASE/hr_10"] == split_of(evaluated, "temporal")["scored"][-1]["metrics"]["hr_10"]
-    assert {"leave-one-out/coverage", "leave-one-out/less EASE/ndcg_10", "leave-one-out/less EASE/ndcg_10 p"} <= set(metrics)
+    assert {"leave-one-out/coverage", "leave-one-out/less EASE/ndcg_10", "leave-one-out/less EASE/ndcg_10 p"} <= set(
+        metrics
+    )
     assert "temporal/ndcg_10" not in metrics
     [data] = found.inputs.dataset_inputs
     assert (data.dataset.name, data.tags[0].value) == ("shop", "evaluation")
@@ -158,7 +160,9 @@ def test_models_are_compared_on_the_same_queries(trained, evaluated, tmp_path) -
     )
     assert said.code == 0, said.err
     split = split_of(said.json, "leave-one-out")
-    pairs = {pair["other"]: pair for pair in split["compared"] if pair["metric"] == "ndcg_10" and pair["model"] != str(copy)}
+    pairs = {
+        pair["other"]: pair for pair in split["compared"] if pair["metric"] == "ndcg_10" and pair["model"] != str(copy)
+    }
     assert pairs.keys() == {str(copy), *evaluated["baselines"]}
     assert (pairs[str(copy)]["difference"], pairs[str(copy)]["corrected"]) == (0, 1)
     assert len(split["compared"]) == 2 * (1 + 5 + 5)
@@ -181,7 +185,9 @@ def test_other_data_may_have_been_trained_on_and_are_refused(trained, tmp_path) 
     table.write_text("".join(lines[:-1]), encoding="utf-8")
     said = trained.place.run("evaluate", trained.model, "--data", other)
     assert said.code == 2
-    assert re.search(r": was trained on shop \(\w{12}\), these are \w+ \(\w{12}\): what is asked may have been", said.refusal)
+    assert re.search(
+        r": was trained on shop \(\w{12}\), these are \w+ \(\w{12}\): what is asked may have been", said.refusal
+    )
     said = trained.place.run("evaluate", trained.model, "--data", other, "--other-data", "--json")
     assert said.code == 0, said.err
     assert "not verified, by --other-data: that the models were not trained on what is asked" in said.json["checks"]
@@ -232,7 +238,10 @@ def forgetful(model: Path, target: Path) -> Path:
     ("arguments", "message"),
     [
         (["MODEL", "--data", "nowhere"], "nowhere: there is no such file or folder; give the raw data with --data"),
-        (["RECOGNISER", "--data", "SHOP", "--split", "both"], "--split both is for recommenders; RECOGNISER is a recogniser"),
+        (
+            ["RECOGNISER", "--data", "SHOP", "--split", "both"],
+            "--split both is for recommenders; RECOGNISER is a recogniser",
+        ),
         (["RECOGNISER", "--data", "SHOP", "--report", "there"], "--report there is for recommenders"),
         (["RECOGNISER", "--data", "SHOP", "--sampled", "7"], "--sampled 7 is for recommenders"),
         (["RECOGNISER", "MODEL", "--data", "SHOP"], "only recommenders are compared with each other"),
