@@ -134,12 +134,12 @@ class RecsysConfig:
 
     min_count: int = 5
     split: Literal["leave-one-out", "temporal"] = "leave-one-out"
-    tokens: int = 4096
+    tokens: int = 1024
     stride: int = 0
     model: SASRecSettings = field(default_factory=SASRecSettings)
     loss: LossSettings = field(default_factory=LossSettings)
     optimizer: OptimizerSettings = field(default_factory=lambda: OptimizerSettings(rate=1.5e-3, warmup=200))
-    fit: FitSettings = field(default_factory=lambda: FitSettings(epochs=30, patience=6, average=0.995))
+    fit: FitSettings = field(default_factory=lambda: FitSettings(epochs=30, patience=6, average=0.998))
     export: ExportSettings = field(default_factory=ExportSettings)
 
     def __post_init__(self) -> None:
@@ -166,7 +166,7 @@ def ml_100k() -> RecsysConfig:
 
     headwise train recsys ml-100k --data ../shared/data/ml-100k
     """
-    return RecsysConfig(tokens=1024, optimizer=OptimizerSettings(rate=1e-3, warmup=100))
+    return RecsysConfig(optimizer=OptimizerSettings(rate=1e-3, warmup=100))
 
 
 def beauty() -> RecsysConfig:
@@ -174,9 +174,7 @@ def beauty() -> RecsysConfig:
 
     headwise train recsys beauty --data ../shared/data/beauty
     """
-    return RecsysConfig(
-        model=SASRecSettings(window=50, dropout=0.4), fit=FitSettings(epochs=40, patience=6, average=0.995)
-    )
+    return RecsysConfig(tokens=512, model=SASRecSettings(window=50), optimizer=OptimizerSettings(rate=2e-3, warmup=200))
 
 
 def shopping() -> RecsysConfig:
