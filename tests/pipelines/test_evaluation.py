@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,26 @@ def test_a_model_that_knows_the_future_has_no_figure_there(trained, evaluated) -
     assert not any(str(trained.model)[:12] in row for row in rows)
 
 
+def test_a_model_of_the_temporal_split_has_its_figure_there_alone(trained, tmp_path) -> None:
+    folder = of_split(trained.model, tmp_path / "temporal", "temporal")
+    said = trained.place.run("evaluate", folder, "--data", trained.data, "--json")
+    assert said.code == 0, said.err
+    assert said.json["split"] == "temporal"
+    assert split_of(said.json, "temporal")["scored"][0]["metrics"] == said.json["metrics"]
+    [reason] = split_of(said.json, "leave-one-out")["refused"].values()
+    assert re.fullmatch(r"it was trained on the temporal split: \d+ of 211 targets were trained on", reason)
+
+
+def of_split(model: Path, target: Path, split: str) -> Path:
+    """The same model, said to have been trained on another split."""
+    card = read_card(model)
+    provenance = {**card.provenance, "config": {**card.provenance["config"], "split": split}}
+    with writing(target, replace(card, provenance=provenance)) as draft:
+        for name in card.files:
+            shutil.copyfile(model / name, draft / name)
+    return target
+
+
 def test_shuffled_histories_are_worth_less(evaluated) -> None:
     model = split_of(evaluated, "leave-one-out")["scored"][0]
     for what in ("all", "all but the last"):
@@ -153,7 +174,7 @@ def test_mlflow_has_a_run_with_the_figures_the_page_and_the_data(trained, evalua
 
 
 def test_models_are_compared_on_the_same_queries(trained, evaluated, tmp_path) -> None:
-    copy = tmp_path / "copy"
+    copy = tmp_path / "a <b> & c"
     shutil.copytree(trained.model, copy)
     said = trained.place.run(
         *("evaluate", trained.model, copy, "--data", trained.data, "--report", tmp_path / "page", "--json")
@@ -166,7 +187,9 @@ def test_models_are_compared_on_the_same_queries(trained, evaluated, tmp_path) -
     assert pairs.keys() == {str(copy), *evaluated["baselines"]}
     assert (pairs[str(copy)]["difference"], pairs[str(copy)]["corrected"]) == (0, 1)
     assert len(split["compared"]) == 2 * (1 + 5 + 5)
-    assert (tmp_path / "page" / PAGE).is_file()
+    page = (tmp_path / "page" / PAGE).read_text(encoding="utf-8")
+    assert "a &lt;b&gt; &amp; c" in page
+    assert "<b> & c" not in page
     again = trained.place.run("evaluate", copy, copy, "--data", trained.data)
     assert again.refusal == f"{copy}: named more than once; name each model once"
 
@@ -240,10 +263,11 @@ def forgetful(model: Path, target: Path) -> Path:
         (["MODEL", "--data", "nowhere"], "nowhere: there is no such file or folder; give the raw data with --data"),
         (
             ["RECOGNISER", "--data", "SHOP", "--split", "both"],
-            "--split both is for recommenders; RECOGNISER is a recogniser",
+            "--split is for recommenders; RECOGNISER is a recogniser",
         ),
-        (["RECOGNISER", "--data", "SHOP", "--report", "there"], "--report there is for recommenders"),
-        (["RECOGNISER", "--data", "SHOP", "--sampled", "7"], "--sampled 7 is for recommenders"),
+        (["RECOGNISER", "--data", "SHOP", "--report", "there"], "--report is for recommenders"),
+        (["RECOGNISER", "--data", "SHOP", "--sampled", "7"], "--sampled is for recommenders"),
+        (["RECOGNISER", "--data", "SHOP", "--other-data"], "--other-data is for recommenders"),
         (["RECOGNISER", "MODEL", "--data", "SHOP"], "only recommenders are compared with each other"),
         (["CIRCLE", "--data", "SHOP"], "the model knows none of its 101 items; is it the right data?"),
         (["MODEL", "--data", "SHOP", "--sampled", "99"], "99 items cannot be drawn for query"),

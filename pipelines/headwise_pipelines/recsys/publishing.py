@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 
 from headwise.files import replacing
@@ -67,8 +68,18 @@ def answer(findings: Findings) -> dict[str, Any]:
     }
 
 
-def table(split: SplitFindings, title: str) -> Table:
-    """Figures, the interval of NDCG@10, and whether that differs from the first model's: p after Holm's correction."""
+def show(findings: Findings) -> None:
+    """A table of each split on the terminal, and why a model or a split is not there."""
+    console = Console(highlight=False)
+    for split in findings.splits:
+        console.print(_table(split, f"{split.split} split of {findings.data['name']}: {split.queries:,} queries"))
+        for name, reason in split.refused.items():
+            print(f"{name} has no figure here: {reason}")
+    for name, reason in findings.missing.items():
+        print(f"{name} split left out: {reason}")
+
+
+def _table(split: SplitFindings, title: str) -> Table:
     made = Table(title=title, title_justify="left", title_style="bold")
     made.add_column("", overflow="fold")
     for label in ("HR@10", "MRR@20", "NDCG@10", "95 %"):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from headwise.errors import InputError
 from headwise_recsys.interactions import Interactions
-from headwise_recsys.metrics import Floats, Scorer, hit_rate, ndcg
+from headwise_recsys.metrics import Floats, Scorer, at_once, hit_rate, ndcg
 from headwise_recsys.splits import Queries
 
 
@@ -40,7 +40,7 @@ def negatives(data: Interactions, queries: Queries, count: int, seed: int = 0) -
 
 def sampled_ranks(scorer: Scorer, data: Interactions, queries: Queries, drawn: NDArray[np.int32]) -> Floats:
     """Mean rank over ties of each target among its drawn items, float64 [n]."""
-    batch = 256
+    batch = at_once(data.item_count, 256)
     found = []
     for start in range(0, len(queries), batch):
         part = queries[slice(start, start + batch)]
