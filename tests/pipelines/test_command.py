@@ -16,7 +16,7 @@ from headwise_pipelines.training import NAMES, presets_of
 
 TRAIN = ("train", "recsys", "shopping", "--data", "SHOP")
 COMMANDS = (
-    *("quickstart", "train", "evaluate", "export", "promote"),
+    *("quickstart", "train", "sweep", "evaluate", "export", "promote"),
     *("serve", "recommend", "transcribe", "ui", "doctor"),
 )
 HEAVY = "{'torch', 'mlflow', 'polars', 'numpy', 'onnx', 'onnxruntime', 'pytorch_lightning', 'fastapi'}"

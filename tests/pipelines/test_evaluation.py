@@ -209,7 +209,8 @@ def test_other_data_may_have_been_trained_on_and_are_refused(trained, tmp_path) 
     said = trained.place.run("evaluate", trained.model, "--data", other)
     assert said.code == 2
     assert re.search(
-        r": was trained on shop \(\w{12}\), these are \w+ \(\w{12}\): what is asked may have been", said.refusal
+        r": was trained on shop \(\w{12}\), these are \w+ \(\w{12}\), or read otherwise: what is asked may",
+        said.refusal,
     )
     said = trained.place.run("evaluate", trained.model, "--data", other, "--other-data", "--json")
     assert said.code == 0, said.err

@@ -34,6 +34,10 @@ def test_a_run_without_mlflow_has_the_same_figures_in_its_folder(alone, trained,
     }
     assert main(["recommend", outcome["folder"], "sku-0001"]) == 0
     assert capsys.readouterr().out.count("sku-") == 10
+    assert main(["evaluate", outcome["folder"], "--data", str(trained.data), "--split", "leave-one-out"]) == 0
+    said = capsys.readouterr().out
+    assert "page     .headwise/evaluations/" in said
+    assert "run      " not in said
 
 
 @pytest.mark.parametrize(

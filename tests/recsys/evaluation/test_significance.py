@@ -14,6 +14,13 @@ def test_p_by_hand():
     assert randomisation(np.array([3.0, 0.0, 1.0, 0.0, 2.0])) == 2 / 8  # queries that both answer alike decide nothing
 
 
+def test_rounding_decides_nothing():
+    # In tenths, exactly: the share of patterns at least as far from 0 as the sum, counted in whole numbers.
+    tenths = np.array([20, -58, 64, -13, 22, 16, -27, -34, 97, -25, -59])
+    signs = 1 - 2 * (np.arange(2**11)[:, None] >> np.arange(11) & 1)
+    assert randomisation(tenths / 10) == (abs(signs @ tenths) >= abs(tenths.sum())).mean()
+
+
 def test_scorers_that_answer_alike_do_not_differ():
     assert randomisation(np.zeros(7)) == 1
     assert compare(np.ones(5), np.ones(5)) == compare(np.zeros(5), np.zeros(5))
