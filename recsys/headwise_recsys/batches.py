@@ -29,12 +29,21 @@ class Packed(NamedTuple):
         targets: [rows, time] the item that came next, 0 where none is learned.
         at: where each input stands: position in its window, which window of the row, and when it was.
         seen: all that the user of each target had seen by then, earlier windows included; None where it plays no part.
+        weight: of this part of a batch, so that the mean over processes is the mean over all targets; 1 in one process.
     """
 
     items: Tensor
     targets: Tensor
     at: Coordinates
     seen: Seen | None = None
+    weight: float = 1.0
+
+
+class Part(NamedTuple):
+    """Which part of every batch a process takes: each `of`-th row, from row `rank` on."""
+
+    rank: int = 0
+    of: int = 1
 
 
 class Asked(NamedTuple):
@@ -149,6 +158,7 @@ class PackedOrder(Sampler[list[Windows]]):
         # However they are packed, there are this many rows: the batches of every epoch are as many, and none is empty.
         rows_at_least = -(-targets // window)
         self.batches = min(max(1, round(targets / tokens)), rows_at_least)
+        self.rows = rows_at_least // self.batches  # of a batch, at least
 
     def set_epoch(self, epoch: int) -> None:
         """Which epoch the next iteration is; Lightning calls it."""
@@ -173,12 +183,14 @@ class PackedRows(Dataset[Packed]):
         data: the events.
         window: tokens a row.
         seen: whether to tell what the users had seen.
+        part: of each batch.
     """
 
-    def __init__(self, data: Interactions, window: int, *, seen: bool = False) -> None:
-        self.data, self.window, self.seen = data, window, seen
+    def __init__(self, data: Interactions, window: int, *, seen: bool = False, part: Part = Part()) -> None:  # noqa: B008
+        self.data, self.window, self.seen, self.part = data, window, seen, part
 
     def __getitem__(self, batch: list[Windows]) -> Packed:
+        everywhere, batch = batch, batch[self.part.rank :: self.part.of]
         shape = (len(batch), self.window)
         inputs, targets, position, segment, time = (np.zeros(shape, np.int64) for _ in range(5))
         for row, windows in enumerate(batch):
@@ -194,7 +206,8 @@ class PackedRows(Dataset[Packed]):
                 used += stop - start
         at = Coordinates(*map(torch.from_numpy, (position, segment, time)))
         seen = self._seen(np.concatenate(batch)) if self.seen else None
-        return Packed(torch.from_numpy(inputs), torch.from_numpy(targets), at, seen)
+        weight = self.part.of * _targets(batch) / _targets(everywhere)
+        return Packed(torch.from_numpy(inputs), torch.from_numpy(targets), at, seen, weight)
 
     def _seen(self, windows: Windows) -> Seen:
         _, firsts, stops = windows.T
@@ -207,13 +220,33 @@ class PackedRows(Dataset[Packed]):
         return Seen(*map(torch.from_numpy, (items, begins[window], begins[window] + known)))
 
 
-class Histories(Dataset[Asked]):
-    """Batches of histories of like length, for scoring."""
+def _targets(rows: list[Windows]) -> int:
+    return sum(int((windows[:, 2] - windows[:, 1]).sum()) for windows in rows)
 
-    def __init__(self, data: Interactions, queries: Queries, *, window: int, size: int) -> None:
+
+class Histories(Dataset[Asked]):
+    """Batches of histories of like length, for scoring.
+
+    Args:
+        data: what the queries point into.
+        queries: to be asked.
+        window: items of a history, at most.
+        size: queries of a batch, at most.
+        part: of the batches.
+    """
+
+    def __init__(
+        self,
+        data: Interactions,
+        queries: Queries,
+        *,
+        window: int,
+        size: int,
+        part: Part = Part(),  # noqa: B008
+    ) -> None:
         self.data, self.queries, self.window = data, queries, window
         order = np.argsort(np.minimum(queries.stops - queries.starts, window), kind="stable")
-        self.batches = np.array_split(order, max(1, -(-len(order) // size)))
+        self.batches = np.array_split(order, max(part.of, -(-len(order) // size)))[part.rank :: part.of]
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -239,6 +272,8 @@ def ask(data: Interactions, queries: Queries, window: int) -> Asked:
 class InteractionBatches(pl.LightningDataModule):
     """Packed training batches and validation queries of one split.
 
+    Several processes share the rows of each batch that one process would take, and the validation queries.
+
     Args:
         data: the prepared events.
         split: which of them are trained on and which are predicted.
@@ -261,20 +296,35 @@ class InteractionBatches(pl.LightningDataModule):
         seen: bool = False,
     ) -> None:
         super().__init__()
+        self.spreads_itself = True
         self.interactions, self.split, self.window, self.seen = data, split, window, seen
         self.order = PackedOrder(data, split.train_stops, window=window, tokens=tokens, seed=seed, stride=stride)
 
+    @property
+    def part(self) -> Part:
+        """What this process takes."""
+        trainer = self.trainer
+        return Part() if trainer is None else Part(trainer.global_rank, trainer.world_size)
+
     def train_dataloader(self) -> DataLoader[Packed]:
-        """Batches as `PackedOrder` draws them."""
-        rows = PackedRows(self.interactions, self.window, seen=self.seen)
+        """Batches as `PackedOrder` draws them.
+
+        Raises:
+            InputError: there are more processes than rows in a batch.
+        """
+        if self.part.of > self.order.rows:
+            raise InputError(
+                f"tokens: a batch may have {self.order.rows} rows of {self.window} for {self.part.of} processes; "
+                "raise tokens, or train on fewer devices"
+            )
+        rows = PackedRows(self.interactions, self.window, seen=self.seen, part=self.part)
         return DataLoader(rows, batch_size=None, sampler=self.order)
 
     def val_dataloader(self) -> DataLoader[Asked]:
         """All validation queries, shortest histories first."""
         size = at_once(self.interactions.item_count, 256)
-        return DataLoader(
-            Histories(self.interactions, self.split.valid, window=self.window, size=size), batch_size=None
-        )
+        asked = Histories(self.interactions, self.split.valid, window=self.window, size=size, part=self.part)
+        return DataLoader(asked, batch_size=None)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Queries stay where they are, as NumPy arrays."""

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from headwise.training.distributed import everywhere
 from headwise.training.optimization import OptimizerSettings, adamw
 from headwise.training.sparse import clip
 from headwise_recsys.batches import Asked, Packed, ask
@@ -40,7 +41,10 @@ class RecommenderTask(pl.LightningModule):
         learned = batch.targets > 0
         expected = self.model(batch.items, batch.at)[learned]
         loss = self.loss(expected, batch.targets[learned], self.model.vectors, batch.seen)
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(expected), prog_bar=True)
+        loss = loss * batch.weight
+        # As many to each process, whose mean is then that over all targets.
+        options: dict[str, Any] = {"batch_size": round(len(expected) / batch.weight), "sync_dist": True}
+        self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, **options)
         return loss
 
     def validation_step(self, batch: Asked, _: int) -> None:
@@ -49,11 +53,11 @@ class RecommenderTask(pl.LightningModule):
         self._ranks.append(ranks(scores.float().cpu().numpy(), self.data, batch.queries))
 
     def on_validation_epoch_end(self) -> None:
-        """HR and NDCG over all queries."""
-        every = np.concatenate(self._ranks)
+        """HR and NDCG over all queries, those of other processes too."""
+        every = everywhere(np.concatenate(self._ranks))
         self._ranks.clear()
-        self.log("valid/ndcg_10", float(ndcg(every, 10).mean()), prog_bar=True)
-        self.log("valid/hr_10", float(hit_rate(every, 10).mean()), prog_bar=True)
+        self.log("valid/ndcg_10", float(ndcg(every, 10).mean()), prog_bar=True, sync_dist=True)
+        self.log("valid/hr_10", float(hit_rate(every, 10).mean()), prog_bar=True, sync_dist=True)
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None

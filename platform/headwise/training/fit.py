@@ -63,7 +63,8 @@ def fit(
 
     Args:
         task: logs `monitor` in its validation.
-        data: training and validation loaders.
+        data: training and validation loaders. Where its `spreads_itself` is true it gives each process its own part; else each
+            takes whole batches in turn, as Lightning has it.
         settings: how long, how carefully, on what.
         folder: the run's folder, for this process alone.
         monitor: the validation metric by which the checkpoint is chosen.
@@ -83,7 +84,8 @@ def fit(
     with quiet(), _threads(settings.threads):
         pl.seed_everything(settings.seed, workers=True, verbose=False)
         watching = [] if watch is None else [Watching(watch, monitor)]
-        trainer = _trainer(settings, folder, history, [*watching, selection], tracker)
+        spread = not getattr(data, "spreads_itself", False)
+        trainer = _trainer(settings, folder, history, [*watching, selection], tracker, spread)
         say(_summary(task, selection.last))
         try:
             trainer.fit(task, datamodule=data, ckpt_path=_existing(selection.last), weights_only=True)
@@ -96,7 +98,12 @@ def fit(
 
 
 def _trainer(
-    settings: FitSettings, folder: Path, history: History, judges: Sequence[pl.Callback], tracker: Tracker | None
+    settings: FitSettings,
+    folder: Path,
+    history: History,
+    judges: Sequence[pl.Callback],
+    tracker: Tracker | None,
+    spread: bool,
 ) -> pl.Trainer:
     _check_device(settings)
     callbacks = [SeedEveryEpoch(settings.seed), FiniteLoss(), history, *progress(history), *judges]
@@ -118,6 +125,7 @@ def _trainer(
         accelerator=settings.accelerator,
         devices=settings.devices,
         num_nodes=settings.hosts,
+        use_distributed_sampler=spread,
         callbacks=callbacks,
         plugins=[WholeFiles()],
         logger=logger or False,
