@@ -103,8 +103,8 @@ def _same_data(model: Asked, data: Interactions) -> None:
             f"{own['data']} ({own['fingerprint'][:12]})" if own["fingerprint"] else "data that its card does not name"
         )
         raise InputError(
-            f"{model.name}: was trained on {what}, these are {data.name} ({data.fingerprint[:12]}), or read "
-            "otherwise: what is asked may have been trained on; give the data it was trained on, or say --other-data if you know that it was not"
+            f"{model.name}: was trained on {what}, these are {data.name} ({data.fingerprint[:12]}), or read otherwise: what is "
+            "asked may have been trained on; give the data it was trained on, or say --other-data if you know that it was not"
         )
 
 

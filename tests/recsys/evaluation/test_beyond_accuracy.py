@@ -38,8 +38,8 @@ def test_gini_by_hand():
 
 
 def test_novelty_by_hand(facts):
-    lists = np.array([[1, 2], [4, 5], [5, 0], [0, 0]], np.int32)
-    want = [-np.log2(3 / 4), (1 + 2) / 2, 2, 0]
+    lists = np.array([[1, 2], [4, 5], [5, 0], [3, 0], [0, 0]], np.int32)
+    want = [-np.log2(3 / 4), (1 + 2) / 2, 2, -np.log2(3 / 4), 0]
     np.testing.assert_allclose(novelty(lists, facts), want)
 
 
