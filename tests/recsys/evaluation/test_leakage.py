@@ -52,6 +52,13 @@ def test_an_event_at_the_very_time_of_the_first_target_is_a_leak(interactions):
     assert leak(data, np.array([1, 2]), queries, in_time=True) == ""
 
 
+def test_a_first_event_belongs_to_its_own_user(interactions):
+    data = interactions([1, 2], [3, 4], items=5)
+    nothing_before = Queries(np.array([2]), np.array([2]), np.array([2]))
+    assert leak(data, np.array([2, 2]), nothing_before, in_time=False) == ""
+    assert leak(data, np.array([2, 3]), nothing_before, in_time=False) == "1 of 1 targets were trained on"
+
+
 def test_a_history_that_holds_its_target_is_a_leak(data):
     split = leave_one_out(data)
     test = Queries(split.test.starts, split.test.stops + np.array([0, 0, 1]), split.test.targets)
