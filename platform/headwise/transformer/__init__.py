@@ -2,6 +2,7 @@
 
     block, decoder            residual branches one after another, with their norms
     feedforward, convolution  the parts of a block beside attention
+    dropout                   in training, on every branch
     encoder, decoder          blocks one after another
     transformer               encoder and decoder over one vocabulary, with positions
     generation                how a decoder writes: greedily, or the best of several hypotheses
@@ -13,6 +14,7 @@ Everywhere a norm stands before each branch (Xiong et al. 2020) and one at the e
 from headwise.transformer.block import Block, Residual, State
 from headwise.transformer.convolution import DepthwiseConvolution
 from headwise.transformer.decoder import Decoder, DecoderBlock, DecoderState, DecoderWeights
+from headwise.transformer.dropout import Dropout
 from headwise.transformer.encoder import Encoder
 from headwise.transformer.explain import rollout
 from headwise.transformer.feedforward import FeedForward, SwiGLU
@@ -26,6 +28,7 @@ __all__ = [
     "DecoderState",
     "DecoderWeights",
     "DepthwiseConvolution",
+    "Dropout",
     "Encoder",
     "FeedForward",
     "Hypotheses",

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from headwise.attention import Attention, Cache, Coordinates, Mask, Sums, View
 from headwise.transformer.convolution import DepthwiseConvolution
+from headwise.transformer.dropout import Dropout
 
 
 class Residual(nn.Module):
@@ -28,7 +29,7 @@ class Residual(nn.Module):
     ) -> None:
         super().__init__()
         self.norm, self.branch = nn.LayerNorm(width), branch
-        self.dropout, self.scale = nn.Dropout(dropout), scale
+        self.dropout, self.scale = Dropout(dropout), scale
         self.gate = nn.Linear(width, width) if gated else None
         if self.gate is not None:
             nn.init.zeros_(self.gate.weight)

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from headwise.attention import View
+from headwise.transformer.dropout import Dropout
 
 
 class DepthwiseConvolution(nn.Module):
@@ -30,7 +31,7 @@ class DepthwiseConvolution(nn.Module):
         self.depthwise = nn.Conv1d(width, width, kernel, groups=width)
         self.norm = nn.LayerNorm(width)
         self.leave = nn.Linear(width, width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, tokens: Float[Tensor, "batch time width"], view: View) -> Float[Tensor, "batch time width"]:
         """Each token with its neighbours; padding counts as zero."""

@@ -4,6 +4,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from headwise.transformer.dropout import Dropout
+
 
 class FeedForward(nn.Module):
     """W2 activation(W1 x) (Vaswani et al. 2017, eq. 2, there with ReLU)."""
@@ -11,7 +13,7 @@ class FeedForward(nn.Module):
     def __init__(self, width: int, hidden: int, activation: nn.Module, dropout: float = 0.0) -> None:
         super().__init__()
         self.up, self.down = nn.Linear(width, hidden), nn.Linear(hidden, width)
-        self.activation, self.dropout = activation, nn.Dropout(dropout)
+        self.activation, self.dropout = activation, Dropout(dropout)
 
     def forward(self, tokens: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch width"]:
         """Each token on its own."""
@@ -25,7 +27,7 @@ class SwiGLU(nn.Module):
     def __init__(self, width: int, hidden: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.up, self.down = nn.Linear(width, 2 * hidden), nn.Linear(hidden, width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, tokens: Float[Tensor, "*batch width"]) -> Float[Tensor, "*batch width"]:
         """Each token on its own."""

@@ -11,6 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from headwise.transformer import Dropout
+
 
 @runtime_checkable
 class Head(Protocol):
@@ -88,7 +90,7 @@ class Transition(nn.Module):
         super().__init__()
         self.head = head
         self.leaving, self.arriving = nn.Embedding(items + 1, rank), nn.Embedding(items + 1, rank)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         nn.init.normal_(self.leaving.weight, std=rank**-0.5)
         nn.init.zeros_(self.arriving.weight)
 

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from headwise.attention import Bias, Cache, Coordinates, Mask, View, empty_cache, same_segment
-from headwise.transformer import State
+from headwise.transformer import Dropout, State
 
 
 class HSTU(nn.Module):
@@ -32,7 +32,7 @@ class HSTU(nn.Module):
         self.heads, self.head_width, self.longest = heads, width // heads, longest
         self.norm, self.gathered_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.inputs, self.output = nn.Linear(width, 4 * width), nn.Linear(width, width)
-        self.bias, self.dropout = bias, nn.Dropout(dropout)
+        self.bias, self.dropout = bias, Dropout(dropout)
 
     def check(self, mask: Mask) -> None:
         """Follows every mask."""

@@ -22,7 +22,7 @@ from headwise.attention import (
     rows,
     same_segment,
 )
-from headwise.transformer import Block, Encoder, FeedForward, State, SwiGLU
+from headwise.transformer import Block, Dropout, Encoder, FeedForward, State, SwiGLU
 from headwise_recsys.model.content import Content
 from headwise_recsys.model.heads import Cosine, Dot, Head, Transition
 from headwise_recsys.model.hstu import HSTU
@@ -70,7 +70,7 @@ class SASRec(nn.Module):
         own = nn.Embedding(items + 1, width, padding_idx=0)
         self.embedding: nn.Embedding | Items = own if content is None else Items(own, content, chosen=chosen)
         self.positions = positions
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.encoder = encoder
         self.head: Head = Dot() if head is None else head
         with torch.no_grad():
