@@ -78,7 +78,7 @@ def _placed(
     for row, (items, values) in enumerate(rankings):
         numbers[row, : len(items)] = items
         scores[row, : len(items)] = values
-    mine = np.where((numbers == targets[:, None]) & (numbers > 0), scores, np.nan)
+    mine = np.where(numbers == targets[:, None], scores, np.nan)
     own = np.max(mine, axis=1, initial=-np.inf, where=~np.isnan(mine))[:, None]
     found = np.isfinite(own[:, 0])
     better, equal = (scores > own).sum(axis=1), (scores == own).sum(axis=1)

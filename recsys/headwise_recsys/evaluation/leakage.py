@@ -60,7 +60,7 @@ def seen_again(lists: Lists, data: Interactions, queries: Queries) -> int:
     query, event = spans(queries.starts, queries.stops)
     seen = query * width + data.items[event]
     given = np.arange(len(lists))[:, None] * width + lists
-    return int((np.isin(given, seen) & (lists > 0)).any(axis=1).sum())
+    return int(np.isin(given, seen).any(axis=1).sum())
 
 
 def _some(mask: NDArray[np.bool_]) -> str:
