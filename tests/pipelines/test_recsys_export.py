@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import headwise_pipelines.recsys.export as exporting
+from headwise.attention import Cache
 from headwise.errors import ParityError
 from headwise.export import Graph, Runner, write
 from headwise.model_folder import ModelCard, read_card
@@ -208,3 +209,22 @@ def coarse(init: Any) -> Any:
         self.codes = self.codes // 64 * 64
 
     return rounded
+
+
+def test_a_graph_with_a_memory_is_proved_event_by_event(data: Interactions, model: SASRec, tmp_path: Path) -> None:
+    proved = export(
+        model, data, leave_one_out(data).valid, tmp_path / "made", card(model), ExportSettings(incremental=True)
+    )
+    assert proved.parity["append"]["rows"] == len(leave_one_out(data).valid)
+    assert proved.parity["append"]["max_difference"] < 1e-5
+    assert "append.onnx" in read_card(tmp_path / "made").files
+
+
+def test_a_graph_that_forgets_is_not_exported(
+    data: Interactions, model: SASRec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        Cache, "last", lambda cache, slots: Cache(cache.key[:, :, :slots] * 0, cache.value[:, :, :slots], cache.at)
+    )
+    with pytest.raises(ParityError, match="the exported graph is not the model"):
+        export(model, data, leave_one_out(data).valid, tmp_path / "made", card(model), ExportSettings(incremental=True))

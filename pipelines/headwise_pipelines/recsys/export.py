@@ -11,16 +11,18 @@ import numpy as np
 
 from headwise.export import TOLERANCE, Arrays, Graph, Runner, prove, write
 from headwise.model_folder import ModelCard, writing
+from headwise_pipelines.recsys.appending import EventByEvent
 from headwise_pipelines.recsys.presets import ExportSettings
 from headwise_pipelines.recsys.scan import prove_scan
 from headwise_recsys.batches import ask
 from headwise_recsys.graph import MAX_K, explanation_graph, recommender_graph
+from headwise_recsys.incremental import append_graph
 from headwise_recsys.interactions import Interactions
 from headwise_recsys.metrics import at_once
 from headwise_recsys.model import SASRec
 from headwise_recsys.splits import Queries
 
-GRAPH, EXPLANATION = "recommender.onnx", "explanation.onnx"
+GRAPH, EXPLANATION, APPEND = "recommender.onnx", "explanation.onnx", "append.onnx"
 PROVED = 512  # histories that the graph must agree on
 TOP = 10
 
@@ -73,6 +75,10 @@ def export(
             what="items looked at most",
         )
         proved = replace(card, parity={**parity, "explanation": explained})
+        if how.incremental:
+            twins = EventByEvent(written(append_graph(model), APPEND), model)
+            appended = prove(twins, asked, scores="scores", same=_changed_lists, what=f"top-{TOP} lists")
+            proved = replace(proved, parity={**proved.parity, "append": appended})
         with writing(target, proved) as draft:
             for part in Path(scratch).iterdir():  # the graphs, and the weights of large ones
                 shutil.move(part, draft / part.name)

@@ -105,14 +105,20 @@ class ExportSettings:
     Attributes:
         quantised: by 8-bit vectors, scoring the best of them exactly; faster from some hundred thousand items on.
         recall: share of the exact top 10 that it must then find on validation queries; otherwise nothing is exported.
+        incremental: also write the graph with a memory, to which one new event costs that event alone.
     """
 
     quantised: bool = False
     recall: float = 0.99
+    incremental: bool = False
 
     def __post_init__(self) -> None:
         at_least("export", self, recall=0)
         at_most("export", self, recall=1)
+        if self.quantised and self.incremental:
+            raise InputError(
+                "export.incremental (true): the graph with a memory is exact; set export.quantised to false"
+            )
 
 
 @dataclass(frozen=True)

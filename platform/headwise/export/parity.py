@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import onnxruntime
@@ -13,6 +14,16 @@ from headwise.errors import ParityError
 
 Arrays = Mapping[str, NDArray[np.generic]]
 TOLERANCE = 1e-4
+
+
+class Twins(Protocol):
+    """A graph and the module that it must agree with."""
+
+    def by_graph(self, inputs: Arrays) -> Arrays:
+        """What the graph answers."""
+
+    def by_module(self, inputs: Arrays) -> Arrays:
+        """What the module answers."""
 
 
 class Runner:
@@ -41,7 +52,7 @@ class Runner:
 
 
 def prove(
-    runner: Runner,
+    runner: Twins,
     batches: Iterable[Arrays],
     *,
     scores: str,
