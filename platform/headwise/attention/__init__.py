@@ -10,7 +10,8 @@
     caches        what is remembered from step to step
     multihead     the module that puts them together
 
-Shapes are batch first, then heads, then time, then width. Nothing here needs more than torch.
+Shapes are batch first, then heads, then time, then width. Nothing here needs more than torch, and jaxtyping for
+the shapes in signatures.
 """
 
 from headwise.attention.biases import ALiBi, Bias, IntervalBias, RelativeBias

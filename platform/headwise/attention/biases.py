@@ -20,7 +20,10 @@ class Bias(Protocol):
 
 
 class ALiBi(nn.Module):
-    """-m |i - j|, with slope m = 2^(-8 h / heads) for head h = 1 ... heads (Press et al. 2022): nearer keys score higher."""
+    """-m |i - j|, with slope m = 2^(-8 h / heads) for head h = 1 ... heads (Press et al. 2022): nearer keys score higher.
+
+    The paper is causal; |.| is for keys ahead. Its code spaces the slopes otherwise where heads are no power of 2.
+    """
 
     def __init__(self, heads: int) -> None:
         super().__init__()
@@ -57,9 +60,9 @@ class RelativeBias(nn.Module):
 class IntervalBias(nn.Module):
     """A learned number for each head and time between two tokens, on a logarithmic scale.
 
-    TiSASRec (Li et al. 2020) learns a vector for each clipped interval; HSTU (Zhai et al. 2024, section 3.2) the number for each
-    bucket that is learned here. Interval d falls in bucket floor(2 log2(1 + d / unit)), which is found by comparing whole
-    numbers, since a logarithm rounds differently here and there.
+    TiSASRec (Li et al. 2020) learns a vector for each clipped interval, HSTU (Zhai et al. 2024, eq. 2) a number for each bucket,
+    as here. Interval d, in whole seconds, falls in bucket floor(2 log2(1 + d / unit)), which is found by comparing whole
+    numbers, since a logarithm rounds differently here and there. `rows` knows no times: give them by `at._replace(time=...)`.
 
     Args:
         heads: of the attention.
@@ -80,6 +83,14 @@ class IntervalBias(nn.Module):
         self.table = nn.Parameter(torch.zeros(buckets, heads))
 
     def forward(self, query: Coordinates, key: Coordinates) -> Float[Tensor, "batch heads queries keys"]:
-        """The bias of every pair."""
+        """The bias of every pair.
+
+        Raises:
+            ValueError: the coordinates are not whole numbers.
+        """
         interval = (getattr(query, self.of) - getattr(key, self.of)).abs()
+        if interval.is_floating_point():
+            raise ValueError(
+                f"{self.of} holds {interval.dtype}: intervals are told apart in whole seconds, give integers"
+            )
         return F.embedding(torch.bucketize(interval, self.edges, right=True), self.table).movedim(-1, 1)

@@ -1,4 +1,4 @@
-"""Where a token stands. Masks, positions and caches are all functions of these coordinates."""
+"""Where a token stands. Masks, positions and biases are functions of these coordinates, and caches hold them."""
 
 from collections.abc import Callable
 from typing import NamedTuple

@@ -20,14 +20,14 @@ from headwise.attention.coordinates import Coordinates
 class Mask:
     """A rule that says which keys a query may see, and what a kernel may rely on when it leaves pairs out.
 
-    Two masks are the same where they are the same object, so layers that are to share a plan are given one.
+    Two masks are equal where they were made from the same functions, so layers that are to share a plan are given one object.
 
     Attributes:
         sees: from the coordinates of queries and keys, broadcast against each other, to True where the key may be seen.
         back: how many positions behind a query a visible key can lie at most.
         ahead: how many positions ahead of a query a visible key can lie at most.
-        stride: the distance of a query from a visible key is a multiple of it.
-        leading: the first positions of a sequence, for which none of these bounds holds.
+        stride: the distance of a query from a visible key is a multiple of it; 0 where no two positions differ.
+        leading: pairs with one of a sequence's first `leading` positions, on either side, may lie outside these bounds.
         name: for people.
         parts: the rules that this one is the conjunction of; none where it is one rule.
     """

@@ -24,7 +24,8 @@ class Attention(nn.Module):
         kv_heads: key and value heads, as many as `heads` where None; must divide `heads`.
         kernel: what is computed between queries, keys and values; `Softmax()` where None.
         rotary: rotates queries and keys by their position.
-        bias: is added to the scores. With neither a bias nor `rotary`, attention knows order by the mask and the tokens alone.
+        bias: is added to the scores. With neither a bias nor `rotary`, order shows in the mask, the tokens and the groups of
+            `Hierarchical` alone.
 
     Raises:
         ValueError: the numbers do not divide, `rotary` is for another width, or the kernel cannot add a bias.
@@ -56,7 +57,7 @@ class Attention(nn.Module):
         self.output = nn.Linear(heads * self.head_width, width)
         self.kernel: Kernel = Softmax() if kernel is None else kernel
         self.rotary, self.bias = rotary, bias
-        self.check(same_segment)  # every kernel follows it, so this asks about the bias
+        self.check(same_segment)  # every kernel follows it, so this asks about the bias alone
 
     def check(self, mask: Mask) -> None:
         """Refuse a mask that this attention cannot follow; models ask when they are built.
@@ -75,7 +76,7 @@ class Attention(nn.Module):
         """What each token gathers from those that it may see, or from `source` (cross-attention) where that is given.
 
         Raises:
-            ValueError: `source` is given and the view says nothing of where its tokens stand.
+            ValueError: `source` and the view do not belong together: one is of other tokens, and the other is not.
         """
         return self.recall(tokens, view, self.remember(self._seen(tokens, view, source), view.of))
 
@@ -88,7 +89,15 @@ class Attention(nn.Module):
     def recall(
         self, tokens: Float[Tensor, "batch queries width"], view: View, cache: Cache
     ) -> Float[Tensor, "batch queries width"]:
-        """What each token gathers from the keys and values in `cache`, whose coordinates are those of `view`."""
+        """What each token gathers from the keys and values in `cache`, whose coordinates are those of `view`.
+
+        Raises:
+            ValueError: there are more or fewer coordinates than tokens.
+        """
+        if tokens.shape[1] != view.at.position.shape[1]:
+            raise ValueError(
+                f"{tokens.shape[1]} tokens stand at {view.at.position.shape[1]} places: one for each is needed"
+            )
         return self._merge(self.kernel(self._query(tokens, view.at), cache.key, cache.value, view, self.bias))
 
     def step(
@@ -121,7 +130,10 @@ class Attention(nn.Module):
         view: View,
         source: Float[Tensor, "batch keys width"] | None = None,
     ) -> Float[Tensor, "batch heads queries keys"]:
-        """How much of each key every query takes. Costs memory for all pairs: for plots and explanations."""
+        """How much of each key every query takes: what the kernel makes of the identity matrix, being linear in values.
+
+        Costs memory for all pairs: for plots and explanations.
+        """
         key = self.remember(self._seen(tokens, view, source), view.of).key
         keys = key.shape[2]
         identity = torch.eye(keys, device=key.device, dtype=key.dtype).expand(*key.shape[:2], keys, keys)
@@ -138,11 +150,11 @@ class Attention(nn.Module):
         return empty_cache(batch, self.kv_heads, slots, self.head_width, dtype=weight.dtype, device=weight.device)
 
     def _seen(self, tokens: Tensor, view: View, source: Tensor | None) -> Tensor:
-        if source is None:
-            return tokens
-        if view.within:
+        if source is not None and view.within:
             raise ValueError("source needs coordinates of its own: View(at, mask, of)")
-        return source
+        if source is None and not view.within:
+            raise ValueError("the view is of other tokens: give them as source, or leave `of` out of View(at, mask)")
+        return tokens if source is None else source
 
     def _query(self, tokens: Tensor, at: Coordinates) -> Tensor:
         query: Tensor = self.query(tokens).unflatten(-1, (self.heads, self.head_width)).transpose(1, 2)

@@ -39,7 +39,7 @@ class Rotary(nn.Module):
     """Rotates queries and keys by their position, so that their product depends on the distance alone (RoFormer, Su et al. 2021).
 
     Pairs are (i, i + head width / 2), as in GPT-NeoX, where the paper pairs neighbours. Keys are cached already rotated.
-    Scores that are such a product know distances alone, those of Softmax and Window; the other kernels know places by it.
+    That holds for Softmax and Window, whose scores are such products; in the other kernels it tells places, not distances.
     """
 
     def __init__(self, head_width: int, base: float = 10_000.0) -> None:
@@ -58,7 +58,7 @@ class Rotary(nn.Module):
 
 def _even(width: int) -> int:
     if width % 2:
-        raise ValueError(f"width ({width}) must be even: its dimensions are rotated in pairs")
+        raise ValueError(f"width ({width}) must be even: its dimensions come in pairs")
     return width
 
 

@@ -23,13 +23,13 @@ class View:
 
     @property
     def within(self) -> bool:
-        """Whether the queries look at one another: keys and queries are the same tokens."""
+        """Whether the queries look at one another: no `of` was given, or the very object that `at` is."""
         return self.at is self.of
 
     @property
     def is_causal(self) -> bool:
         """Whether the rule is nothing but `causal` among the tokens themselves, for which kernels have a faster path."""
-        return self.mask is causal and self.within
+        return self.mask == causal and self.within
 
     @cached_property
     def visible(self) -> Bool[Tensor, "batch 1 queries keys"]:
@@ -48,7 +48,10 @@ class View:
         return self.at.segment > 0
 
     def once(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """What `make` makes, made by the first layer that asks for `key` and kept for the others."""
+        """What `make` makes, made by the first layer that asks for `key` and kept for the others.
+
+        All that it depends on besides the view must be in the key.
+        """
         if key not in self._made:
             self._made[key] = make()
         return self._made[key]

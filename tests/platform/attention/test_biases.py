@@ -115,6 +115,12 @@ def test_a_kernel_without_scores_refuses_a_bias_at_once():
         Attention(10, 2, kernel=Linear(), bias=ALiBi(2))
 
 
+def test_intervals_are_whole_seconds():
+    at = coordinates()._replace(time=TIMES.double())
+    with pytest.raises(ValueError, match=r"time holds torch.float64: .* give integers"):
+        IntervalBias(HEADS)(*View(at, causal).pairs)
+
+
 @pytest.mark.parametrize("bias", [ALiBi(HEADS), IntervalBias(HEADS, buckets=29)], ids=["alibi", "interval"])
 def test_half_precision_tells_long_distances_and_intervals_apart(bias):
     place = torch.tensor([[0, 1023, 1024, 4095]])

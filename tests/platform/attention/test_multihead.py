@@ -214,6 +214,13 @@ def test_a_source_needs_coordinates_of_its_own():
     for ask in (module, module.weights):
         with pytest.raises(ValueError, match=r"source needs coordinates of its own: View\(at, mask, of\)"):
             ask(tokens, View(at, same_segment), tokens)
+        with pytest.raises(ValueError, match="the view is of other tokens: give them as source"):
+            ask(tokens, View(at, same_segment, rows(torch.tensor([5]), 5)))
+
+
+def test_every_token_needs_a_place():
+    with pytest.raises(ValueError, match="5 tokens stand at 7 places: one for each is needed"):
+        Attention(26, 2)(torch.randn(1, 5, 26), View(rows(torch.tensor([7]), 7), causal))
 
 
 def test_rotary_must_be_as_wide_as_a_head():

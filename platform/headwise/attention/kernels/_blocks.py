@@ -1,7 +1,8 @@
 """Rows cut into blocks, each beside the keys that it can reach: what lets a kernel leave out what no rule allows.
 
-A layout is three tables of places in a row. Kernels gather by them, attend within every block, and put the answers back in
-their order, so that nothing of size length x length is ever made.
+A layout is three tables of places in a row; a token's place is where it stands in its row, its position where in its sequence.
+Kernels gather by them, attend within every block, and put the answers back in their order, so that nothing of size length x
+length is ever made.
 """
 
 from typing import NamedTuple
@@ -19,7 +20,7 @@ class Layout(NamedTuple):
     Attributes:
         queries: the places of each block's queries.
         keys: the places that these can reach.
-        order: for each place of the row, which of the blocks' queries it is.
+        order: for each place of the row, which of the blocks' queries it is, counted through all blocks.
     """
 
     queries: Int[Tensor, "blocks size"]

@@ -13,7 +13,7 @@ from headwise.attention.view import View
 
 
 class GlobalTokens(NamedTuple):
-    """The global tokens of each row, in order; where a row has fewer, some other token, which has no segment.
+    """The global tokens of each row, in order. Where a row has fewer than others, fillers: some other tokens, without a segment.
 
     Attributes:
         places: where they stand in the row.

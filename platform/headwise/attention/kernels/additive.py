@@ -41,5 +41,5 @@ class Additive(nn.Module):
         key, value = key.repeat_interleave(shared, 1), value.repeat_interleave(shared, 1)
         scores = torch.tanh(query[..., :, None, :] + key[..., None, :, :]) @ self.weight
         if bias is not None:
-            scores = scores + bias(*view.pairs)
+            scores = scores + bias(*view.pairs).to(scores.dtype)
         return masked_softmax(scores, view.visible) @ value

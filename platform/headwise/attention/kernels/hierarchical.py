@@ -34,9 +34,11 @@ class Hierarchical(nn.Module):
         o_i = softmax over {k_j : j in the group of i} and {k_g : other groups g} of (q_i . k / sqrt(d)), times their v
 
     Under a causal mask a query sees of its group the tokens up to itself, and the groups before. Time and memory are length x
-    (size + length / size): smallest at size = sqrt(length). It follows `causal` and `same_segment`, alone or together; sequences
-    are kept apart whatever the mask says. A cache must hold the whole past for a step to equal it, and an exported graph takes
-    one sequence a row.
+    (size + length / size): smallest at size = sqrt(length). One pooling serves all heads.
+
+    It follows `causal` and `same_segment`, alone or together; sequences are kept apart whatever the mask says. Looking at other
+    tokens, the group of i is the one at the same positions among them. A cache must hold the whole past for a step to equal it,
+    and an exported graph takes one sequence a row.
 
     Args:
         head_width: of queries and keys.
@@ -106,10 +108,8 @@ class Hierarchical(nn.Module):
         # Where each group begins; without a segment where there is no such group.
         time, real = at.position.shape[1], at.segment > 0
         opens = real & ((at.position % self.size == 0) | (real.cumsum(1) == 1))  # a cache may begin within a group
-        most = (
-            time // self.size + 2
-        )  # groups of one sequence, the first and the last of them cut; packed rows may hold more
-        places = flagged_places(opens, most_flagged(time, most, opens))
+        # One sequence has no more groups than that, the first and the last of them cut; packed rows may hold more.
+        places = flagged_places(opens, most_flagged(time, time // self.size + 2, opens))
         groups = at.map(lambda c: c.gather(1, places))
         return groups._replace(segment=groups.segment * opens.gather(1, places))
 

@@ -26,7 +26,11 @@ class Kernel(Protocol):
         view: View,
         bias: Bias | None = None,
     ) -> Float[Tensor, "batch heads queries value_width"]:
-        """`heads` must be a multiple of `kv_heads`; a query that sees no key gets zeros."""
+        """One mixture a query.
+
+        `heads` must be a multiple of `kv_heads`. A query that sees no key gets zeros; what padding gets, whose segment is 0,
+        depends on the mask and is nobody's to use.
+        """
         ...
 
     def check(self, mask: Mask, *, biased: bool) -> None:

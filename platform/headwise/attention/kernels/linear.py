@@ -144,7 +144,8 @@ class _Chunks(NamedTuple):
         return self._gathered(query, key, value, self.segment[:, :, -1], backwards=True)
 
     def _gathered(self, query: Tensor, key: Tensor, value: Tensor, crossing: Tensor, *, backwards: bool) -> Tensor:
-        # A chunk's sum is of the sequence that crosses into its neighbour, and a query gets sums of its own sequence alone.
+        # Of chunk c, the tokens are summed that belong to the sequence that chunk c + 1 opens with (backwards: that c - 1 closes
+        # with), and of the running sums those queries take their share that belong to the sequence their own chunk opens with.
         neighbour = F.pad(crossing[:, :-1], (1, 0)) if backwards else F.pad(crossing[:, 1:], (0, 1))
         sums = (key * self._of(neighbour)).transpose(2, 3) @ value
         sums = sums.unflatten(0, crossing.shape).to(key.dtype)
@@ -204,4 +205,4 @@ def _pairs(query: Tensor, key: Tensor, value: Tensor, view: View) -> Tensor:
 
 def _divide(sums: Tensor, dtype: torch.dtype) -> Tensor:
     weighted, weight = sums[..., :-1], sums[..., -1:]
-    return (weighted / weight.masked_fill(weight == 0, 1)).to(dtype)  # where no key is seen, both are 0
+    return (weighted / weight.masked_fill(weight == 0, 1)).to(dtype)  # no key is seen, or phi of all is 0

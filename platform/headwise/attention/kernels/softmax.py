@@ -16,8 +16,9 @@ class Softmax(nn.Module):
 
     Multi-head or grouped-query (Ainslie et al. 2023): `heads / kv_heads` query heads share each key head. Time is quadratic
     in length. PyTorch's fused kernels keep the weights out of memory, but not the mask: under `causal` alone, within one
-    sequence a row, memory is linear in length; any other mask is a tensor of batch x queries x keys, shared by all layers.
-    While a learned bias is trained PyTorch does not use its fused kernels.
+    sequence a row, memory is linear in length; any other mask is a tensor of batch x queries x keys, shared by all layers,
+    and a bias one of batch x heads x queries x keys in each layer. While a learned bias is trained PyTorch does not use its
+    fused kernels. Under `causal` alone places are taken as they stand: packed or left-padded rows need `causal & same_segment`.
     """
 
     def check(self, mask: Mask, *, biased: bool) -> None:

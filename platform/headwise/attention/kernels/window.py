@@ -28,7 +28,9 @@ class Window(nn.Module):
         Window(window(127) | leading(1))        sliding, and the first token sees all and is seen by all
 
     Time and memory are length x reach. Sequences are kept apart whatever the mask says. Between other tokens than themselves
-    (caches, cross-attention), where the past is already short, the same pairs are evaluated without blocks. A cache must hold
+    (caches, cross-attention), where the past is already short, every pair is evaluated and the pattern is part of the mask;
+    it compares positions, each in its own sequence. Global tokens share the projections of the others, where Longformer gives
+    them their own. A cache must hold
     what the pattern reaches, with `leading` the whole past; an exported graph with `leading` takes one sequence a row. Layers
     that share a pattern object share its plan.
 
@@ -66,16 +68,16 @@ class Window(nn.Module):
             seen = view.once(self.pattern, lambda: self._restricted(view))
             answer: Tensor = self.softmax(query, key, value, seen, bias)
             return answer
-        plan, seen, everywhere = view.once((self.pattern, self.block), lambda: self._plan(view))
+        plan, seen, globals_ = view.once((self.pattern, self.block), lambda: self._plan(view))
         keys, values = gather(key, plan.keys), gather(value, plan.keys)
-        if everywhere is not None:
+        if globals_ is not None:
             count = plan.queries.shape[0]
-            keys, values = everywhere.before(keys, key, count), everywhere.before(values, value, count)
+            keys, values = globals_.before(keys, key, count), globals_.before(values, value, count)
         blocks = self.softmax(gather(query, plan.queries), keys, values, seen, bias)
         answer = restore(blocks, plan, query.shape[0])
-        if everywhere is not None:
-            theirs = self.softmax(everywhere.of(query), key, value, everywhere.view, bias)
-            answer = everywhere.put(answer, theirs)
+        if globals_ is not None:
+            theirs = self.softmax(globals_.of(query), key, value, globals_.view, bias)
+            answer = globals_.put(answer, theirs)
         return answer
 
     def _restricted(self, view: View) -> View:
@@ -90,8 +92,8 @@ class Window(nn.Module):
         at, of = locate(view.at, plan.queries), locate(view.at, plan.keys)
         if not rule.leading:
             return plan, View(at, rule, of), None
-        everywhere = global_tokens(view.at, rule)
+        globals_ = global_tokens(view.at, rule)
         # Global tokens stand before every block's own keys, and there alone.
         own = of._replace(segment=of.segment.masked_fill(of.position < rule.leading, 0))
-        before = everywhere.at.map(lambda c: spread(c, plan.queries.shape[0]))
-        return plan, View(at, rule, before.then(own)), everywhere
+        theirs = globals_.at.map(lambda c: spread(c, plan.queries.shape[0]))
+        return plan, View(at, rule, theirs.then(own)), globals_
