@@ -5,6 +5,7 @@
     headwise sweep recsys|speech PRESET --data PATH  the best values of a preset, by trials on validation
     headwise evaluate MODEL... --data PATH           models beside baselines, as a page with tests and plots
     headwise export RUN --out DIR                    the model folder of a run
+    headwise extend RUN --items FILE --out DIR       the same, with new items that it knows by their features
     headwise promote NAME VERSION                    make a version the champion
     headwise serve MODEL...                          answer requests over HTTP
     headwise recommend MODEL ITEM...                 ask a recommender
@@ -133,6 +134,12 @@ def _export(options: argparse.Namespace) -> Mapping[str, Any]:
     from headwise_pipelines.models import export
 
     return export(options.model, options.out)
+
+
+def _extend(options: argparse.Namespace) -> Mapping[str, Any]:
+    from headwise_pipelines.recsys.extend import extend
+
+    return extend(options.model, options.items, options.out, data=options.data, work=WORK)
 
 
 def _promote(options: argparse.Namespace) -> Mapping[str, Any]:
@@ -269,6 +276,16 @@ def _parser() -> argparse.ArgumentParser:
     export = command("export", _export, "The model folder of a run: ONNX graph and all that is needed to use it.")
     export.add_argument("model", metavar="RUN", help="an MLflow run id, or models:/NAME@ALIAS")
     export.add_argument("--out", type=Path, required=True, help="folder to write; must not exist")
+
+    extend = command(
+        "extend", _extend, "A recommender's model folder with new items, known by their features, without training."
+    )
+    extend.add_argument(
+        "model", metavar="RUN", help="of a model with features: an MLflow run id, or models:/NAME@ALIAS"
+    )
+    extend.add_argument("--items", type=Path, required=True, metavar="FILE", help="a table of items, old and new")
+    extend.add_argument("--data", type=Path, required=True, metavar="PATH", help="what the run was trained on")
+    extend.add_argument("--out", type=Path, required=True, help="folder to write; must not exist")
 
     promote = command("promote", _promote, "Make a version the champion, if it is better than the present one.")
     promote.add_argument("name", metavar="NAME")

@@ -3,6 +3,7 @@
 Raw data is generated, prepared, trained on, tracked, exported, proved, registered, served over HTTP and asked.
 """
 
+import csv
 import json
 import subprocess
 import sys
@@ -123,7 +124,8 @@ def _ask_recommender(address: str, folder: Path) -> tuple[list[str], Any]:
     rows = (folder / "events.csv").read_text(encoding="utf-8").splitlines()[1:]
     someone = rows[0].split(",")[0]
     history = [item for user, item, _ in (row.split(",") for row in rows) if user == someone][:HISTORY]
-    titles = dict(row.split(",", 1) for row in (folder / "items.csv").read_text(encoding="utf-8").splitlines()[1:])
+    with (folder / "items.csv").open(encoding="utf-8", newline="") as file:
+        titles = {row["item"]: row["title"] for row in csv.DictReader(file)}
     body = json.dumps({"history": history, "k": 5}).encode()
     answer = _post(f"{address}/v1/recommendations", body, "application/json")
     return [titles[item] for item in history], answer

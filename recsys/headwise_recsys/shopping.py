@@ -160,7 +160,11 @@ def generate(shop: Shop, users: int = 3_000, seed: int = 0, events: int = 30) ->
 
 
 def write(folder: Path, *, users: int = 3_000, items: int = 500, events: int = 30, seed: int = 0) -> Visits:
-    """Generate histories and write `events.csv` (user, item, timestamp), `items.csv` (item, title) and `shop.npz` (the process).
+    """Generate histories and write what a shop has, and the process behind it.
+
+        events.csv    user, item, timestamp
+        items.csv     item, title, material, kind
+        shop.npz      the process
 
     The events of all users are in order of time, as a shop's log would be; the same arguments give the same bytes.
     """
@@ -169,7 +173,9 @@ def write(folder: Path, *, users: int = 3_000, items: int = 500, events: int = 3
     order = np.argsort(visits.times, kind="stable")
     log = zip(visits.users[order].tolist(), visits.items[order].tolist(), visits.times[order].tolist(), strict=True)
     _write_csv(folder / "events.csv", ("user", "item", "timestamp"), ((f"user-{u}", item_id(i), t) for u, i, t in log))
-    _write_csv(folder / "items.csv", ("item", "title"), ((item_id(i), title) for i, title in enumerate(shop.titles)))
+    goods = zip(shop.titles, shop.material[:-1].tolist(), shop.kind[:-1].tolist(), strict=True)
+    rows = ((item_id(i), title, MATERIALS[m], KINDS[k]) for i, (title, m, k) in enumerate(goods))
+    _write_csv(folder / "items.csv", ("item", "title", "material", "kind"), rows)
     with replacing(folder / WORLD) as path, path.open("wb") as file:
         np.savez_compressed(file, **{f.name: getattr(shop, f.name) for f in fields(Shop)})
     return visits

@@ -11,13 +11,16 @@ from headwise_recsys.model import Items, SASRec
 
 PADDING = ("padding",)  # item 0, which is no title or id of any source
 POSITIONS = "positions.table.weight"  # where positions are learned
+OWN = ("embedding.weight", "embedding.own.weight")  # an item's own vector, without and with features beside it
 TRANSITIONS = ("head.leaving.weight", "head.arriving.weight")  # where the head has a transition
+
+ITEM_TABLES = (*OWN, *TRANSITIONS)
 
 
 def rows(start: Start, model: SASRec, data: Interactions) -> dict[str, Rows]:
     """How the tables of a recommender are matched with those of the run that it starts from."""
     items = _items(start, data)
-    own = "embedding.own.weight" if isinstance(model.embedding, Items) else "embedding.weight"
+    own = OWN[isinstance(model.embedding, Items)]
     matched = dict.fromkeys((own, *(name for name in TRANSITIONS if name in start.weights)), items)
     if POSITIONS in start.weights:
         matched[POSITIONS] = Rows.matching(range(model.window), range(len(start.weights[POSITIONS])), "position")

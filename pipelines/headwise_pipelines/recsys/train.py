@@ -24,6 +24,7 @@ from headwise_pipelines.recsys.presets import RecsysConfig, SASRecSettings
 from headwise_pipelines.recsys.report import SPLITS, baselines, other_split, test_metrics
 from headwise_recsys.batches import Asked, InteractionBatches, ask
 from headwise_recsys.interactions import Interactions
+from headwise_recsys.item_features import Feature
 from headwise_recsys.leaving_out import drops
 from headwise_recsys.model import Content, PositionAndTime, SASRec, Sessions, sasrec
 from headwise_recsys.prepare import prepare
@@ -85,7 +86,8 @@ def build(config: RecsysConfig, data: Interactions, split: Split) -> SASRec:
             f"{data.name}: model.positions ({model.positions}) and model.kernel ({model.kernel}) need the time of each event "
             f"and {data.source} has none; give data with a timestamp column, or choose others"
         )
-    content = _content(model, data)
+    features = features_of(model, data)
+    content = Content(features, model.width) if features else None
     made = sasrec(
         data.item_count,
         window=model.window,
@@ -119,9 +121,14 @@ def facts(data: Interactions) -> DataFacts:
     return DataFacts(data.name, data.fingerprint, data.source, schema, profile)
 
 
-def _content(model: SASRecSettings, data: Interactions) -> Content | None:
+def features_of(model: SASRecSettings, data: Interactions) -> tuple[Feature, ...]:
+    """The features of items that a model is made with.
+
+    Raises:
+        InputError: the data do not have them.
+    """
     if not model.features:
-        return None
+        return ()
     known = {feature.name: feature for feature in data.features}
     wanted = list(known) if model.features == "all" else [name.strip() for name in model.features.split(",")]
     if not known or not known.keys() >= set(wanted):
@@ -129,7 +136,7 @@ def _content(model: SASRecSettings, data: Interactions) -> Content | None:
             f"{data.name}: model.features ({model.features}) asks for what is not known of its items; known: "
             f"{', '.join(known) or 'nothing, put a table of items beside the events'}"
         )
-    return Content([known[name] for name in wanted], model.width)
+    return tuple(known[name] for name in wanted)
 
 
 def _chosen_in_training(data: Interactions, split: Split) -> torch.Tensor:
