@@ -46,12 +46,14 @@ class Split:
     Attributes:
         name: "leave-one-out" or "temporal".
         train_stops: int64 [users]; user u trains on events `offsets[u]` to `train_stops[u]`, possibly none.
+        before_test: int64 [users]; likewise with the validation events, for a recipe that has been chosen.
         valid: what models are chosen on.
         test: what is read once, at the end.
     """
 
     name: str
     train_stops: NDArray[np.int64]
+    before_test: NDArray[np.int64]
     valid: Queries
     test: Queries
 
@@ -75,6 +77,7 @@ def leave_one_out(data: Interactions) -> Split:
     return Split(
         name="leave-one-out",
         train_stops=np.where(asks, end - 2, end),
+        before_test=np.where(asks, end - 1, end),
         valid=Queries(first, last - 1, last - 1),
         test=Queries(first, last, last),
     )
@@ -112,6 +115,7 @@ def temporal(data: Interactions, quantile: float = 0.9) -> Split:
     split = Split(
         name="temporal",
         train_stops=train_stops,
+        before_test=valid_stops,
         valid=_last_of_each(first, train_stops, valid_stops),
         test=_last_of_each(first, valid_stops, data.offsets[1:]),
     )

@@ -28,7 +28,7 @@ def judge() -> Judge:
     )
     last = np.array([2, 6])
     queries = Queries(np.array([0, 3]), last, last)
-    return Judge(data, Split("leave-one-out", np.array([2, 5]), queries[:0], queries), sampled=5)
+    return Judge(data, Split("leave-one-out", np.array([2, 5]), np.array([2, 5]), queries[:0], queries), sampled=5)
 
 
 def falling(data: Interactions, queries: Queries) -> np.ndarray:

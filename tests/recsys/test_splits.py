@@ -43,6 +43,7 @@ def test_leave_one_out_by_hand():
     split = leave_one_out(interactions([[1, 2, 3, 4], [5, 6], [7], [1, 3, 5]]))
     assert split.name == "leave-one-out"
     assert split.train_stops.tolist() == [2, 6, 7, 8]
+    assert split.before_test.tolist() == [3, 6, 7, 9]
     assert asked(split.valid) == [(0, 2, 2), (7, 8, 8)]
     assert asked(split.test) == [(0, 3, 3), (7, 9, 9)]
 
@@ -58,6 +59,7 @@ def test_temporal_by_hand():
     split = temporal(interactions([[1, 2, 3], [1, 2, 3], [1, 2, 3, 1], [4]], times), quantile=0.5)
     assert split.name == "temporal"
     assert split.train_stops.tolist() == [1, 5, 6, 10]
+    assert split.before_test.tolist() == [2, 6, 7, 10]
     assert asked(split.valid) == [(0, 1, 1), (3, 5, 5)]  # user 2 has a single event by then: nothing to predict it from
     assert asked(split.test) == [(0, 2, 2), (6, 9, 9)]  # user 3 has a single event at all
 

@@ -131,6 +131,8 @@ class RecsysConfig:
         tokens: targets of a training batch, about.
         stride: targets of each window of a history longer than the window; fewer cost more and see more of what came before,
             1 is prefix training; 0 means as many as the window holds.
+        refit: once the epochs are chosen on validation, train again for as many, with the validation events too; the validation
+            figures stay those of the choice.
         model: size and shape of the model.
         loss: what it learns by.
         optimizer: learning rate and its course.
@@ -142,6 +144,7 @@ class RecsysConfig:
     split: Literal["leave-one-out", "temporal"] = "leave-one-out"
     tokens: int = 1024
     stride: int = 0
+    refit: bool = False
     model: SASRecSettings = field(default_factory=SASRecSettings)
     loss: LossSettings = field(default_factory=LossSettings)
     optimizer: OptimizerSettings = field(default_factory=lambda: OptimizerSettings(rate=1.5e-3, warmup=200))
@@ -152,6 +155,11 @@ class RecsysConfig:
         at_least("", self, min_count=1, tokens=1, stride=0)
         if self.stride > self.model.window:
             raise InputError(f"stride ({self.stride}) must be at most model.window ({self.model.window})")
+        if self.export.incremental and self.model.kernel == "linear":
+            raise InputError(
+                "export.incremental (true): the memory is keys and values, which linear attention has none of; "
+                "choose another model.kernel"
+            )
         if self.model.sparse and self.loss.name == "softmax":
             raise InputError(
                 "model.sparse (true): the exact softmax touches every item in every step; "

@@ -1,6 +1,7 @@
 """From events to a registered recommender."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -41,6 +42,8 @@ def train(order: Order, config: RecsysConfig) -> Outcome:
     data, split = _divided(order, config)
     with launch(order, facts(data)) as launched:
         task, fitted = _fit(launched, config, data, split)
+        if config.refit:
+            task, fitted = _refit(launched, config, data, split, fitted)
         model = task.model
         restore(task, fitted.best)
         model.cpu().eval()
@@ -166,8 +169,25 @@ def _divided(order: Order, config: RecsysConfig) -> tuple[Interactions, Split]:
     return data, split
 
 
+def _refit(
+    launched: Launched, config: RecsysConfig, data: Interactions, split: Split, first: Fitted
+) -> tuple[RecommenderTask, Fitted]:
+    say(f"once more for {first.epoch} epochs, with the validation events")
+    # Validated at its end alone, so that the last weights are kept: nothing can be chosen on events that are trained on.
+    settings = replace(config.fit, epochs=first.epoch, patience=0, validate_every=first.epoch)
+    whole = replace(split, train_stops=split.before_test)
+    task, again = _fit(launched, replace(config, fit=settings), data, whole, again=True)
+    return task, replace(first, best=again.best)
+
+
 def _fit(
-    launched: Launched, config: RecsysConfig, data: Interactions, split: Split, watch: Watch | None = None
+    launched: Launched,
+    config: RecsysConfig,
+    data: Interactions,
+    split: Split,
+    watch: Watch | None = None,
+    *,
+    again: bool = False,
 ) -> tuple[RecommenderTask, Fitted]:
     torch.manual_seed(config.fit.seed)
     model = build(config, data, split)
@@ -185,10 +205,10 @@ def _fit(
             seen=config.loss.name == "softmax" and config.loss.unseen,
         ),
         settings=config.fit,
-        folder=launched.folder.path,
+        folder=launched.folder.path / "refit" if again else launched.folder.path,
         monitor=MONITOR,
         mode=MODE,
-        tracker=launched.run,
+        tracker=None if again else launched.run,
         watch=watch,
     )
     return task, fitted
