@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from headwise.attention import Additive, ALiBi, Linear, RelativeBias, Window, window
+from headwise.attention import Additive, ALiBi, Hierarchical, Linear, RelativeBias, Window, window
 from headwise.export import Graph, write
 from headwise_recsys.graph import RecommenderGraph
 from headwise_recsys.incremental import AppendGraph, append_graph
-from headwise_recsys.model import PositionAndTime, SASRec, sasrec
+from headwise_recsys.model import PositionAndTime, SASRec, Sessions, sasrec
 
 ITEMS, WINDOW, K = 29, 13, 11
 LENGTHS = [1, 5, 13, 8]  # of the histories of a batch, when all have come
@@ -24,6 +24,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "hstu": {"block": "hstu", "bias": lambda: RelativeBias(1, WINDOW)},
     "window": {"kernel": lambda: Window(window(5, 0))},
     "additive": {"kernel": lambda: Additive(22)},
+    "hierarchical": {"kernel": lambda: Hierarchical(22, 4)},
+    "sessions": {"kernel": lambda: Sessions(22, 3600), "timed": True},
     "timed": {"bias": lambda: PositionAndTime(1, WINDOW), "timed": True},
 }
 
