@@ -81,42 +81,91 @@ def ids(values: "pl.Series", where: str) -> "pl.Series":
     """
     import polars as pl
 
-    if values.dtype.is_integer():
-        return values
     if values.dtype in (pl.Categorical, pl.Enum):
-        return values.cast(pl.String)
-    if values.dtype != pl.String and not values.dtype.is_float():
-        raise InputError(f"{where}: ids are whole numbers or text, these are {values.dtype}; convert the column")
-    whole = values.cast(pl.Int64, strict=False)
-    if whole.null_count() == values.null_count() and (whole.cast(values.dtype) == values).all():
-        return whole  # floats too: a column of whole numbers with a gap is written as floats by pandas
-    if values.dtype.is_float():
-        raise InputError(f"{where}: ids are whole numbers or text, these have fractions; convert the column")
-    return values
+        values = values.cast(pl.String)
+    frame, kind = values.to_frame(), values.dtype
+    is_whole = bool(frame.select(whole(values.name, kind, where)).item())
+    return frame.select(as_ids(values.name, kind, is_whole, where)).to_series()
 
 
-def seconds(values: "pl.Series") -> "pl.Series":
-    """Times as float64 seconds since 1970; null where a value is no time.
+def whole(column: str, kind: "pl.DataType", where: str) -> "pl.Expr":
+    """Whether all ids of a column are whole numbers in their shortest form; nulls do not count.
 
-    Numbers are seconds, or milli-, micro- or nanoseconds if they are too large for that (by their median); dates are ISO
-    (2024-05-31, 2024-05-31T10:00:00Z), in UTC where they name no zone.
+    Raises:
+        InputError: they are neither numbers nor text; `where` names the column.
     """
     import polars as pl
 
-    if values.dtype == pl.String:
+    values = pl.col(column)
+    if kind.is_integer():
+        return pl.lit(value=True)
+    if kind != pl.String and not kind.is_float():
+        raise InputError(f"{where}: ids are whole numbers or text, these are {kind}; convert the column")
+    numbers = values.cast(pl.Int64, strict=False)
+    # Floats too: a column of whole numbers with a gap is written as floats by pandas.
+    return (numbers.null_count() == values.null_count()) & (numbers.cast(kind) == values).all()
+
+
+def as_ids(column: str, kind: "pl.DataType", is_whole: bool, where: str) -> "pl.Expr":
+    """The ids of a column of which `whole` has said whether they are whole numbers.
+
+    Raises:
+        InputError: they are numbers with fractions; `where` names the column.
+    """
+    import polars as pl
+
+    if kind.is_float() and not is_whole:
+        raise InputError(f"{where}: ids are whole numbers or text, these have fractions; convert the column")
+    return pl.col(column).cast(pl.Int64) if is_whole and not kind.is_integer() else pl.col(column)
+
+
+@dataclass(frozen=True)
+class Clock:
+    """How the times of a column are written.
+
+    Attributes:
+        dates: as ISO dates, in UTC where they name no zone; else as numbers.
+        divisor: what makes seconds of the numbers.
+    """
+
+    dates: bool
+    divisor: float
+
+
+def clock(values: "pl.Series") -> Clock:
+    """How times are written, of which these are some: as dates if most are, else by the median of the numbers."""
+    import polars as pl
+
+    if values.dtype == pl.String and values.str.contains(DATE).fill_null(False).sum() * 2 > len(values):
+        return Clock(dates=True, divisor=1)
+    middle = _numbers(values).to_frame().select(pl.all().abs().median()).item() or 0.0
+    divisor = 1.0
+    while middle / divisor >= MILLISECONDS:
+        divisor *= 1000
+    return Clock(dates=False, divisor=divisor)
+
+
+def seconds(values: "pl.Series", told: Clock | None = None) -> "pl.Series":
+    """Times as float64 seconds since 1970; null where a value is no time.
+
+    Numbers are seconds, or milli-, micro- or nanoseconds if they are too large for that; dates are ISO (2024-05-31,
+    2024-05-31T10:00:00Z), in UTC where they name no zone.
+
+    Args:
+        values: the times.
+        told: how they are written; as they look where None.
+    """
+    import polars as pl
+
+    told = clock(values) if told is None else told
+    if values.dtype == pl.String and told.dates:
         dates = values.str.contains(DATE).fill_null(False)
-        if dates.sum() * 2 > len(values):
-            values = values.set(~dates, None).str.strip_chars().str.to_datetime(strict=False, time_unit="us")
+        if not dates.any():
+            return pl.Series(values.name, [None] * len(values), dtype=pl.Float64)
+        values = values.set(~dates, None).str.strip_chars().str.to_datetime(strict=False, time_unit="us")
     if values.dtype in (pl.Date, pl.Datetime):
         return values.dt.epoch("us").cast(pl.Float64) / 1e6
-    if not (values.dtype.is_numeric() or values.dtype == pl.String):
-        return pl.Series([None] * len(values), dtype=pl.Float64)
-    numbers = values.cast(pl.Float64, strict=False)
-    numbers = numbers.set(~numbers.is_finite(), None)
-    middle = numbers.to_frame().select(pl.all().abs().median()).item() or 0.0
-    while middle >= MILLISECONDS:
-        numbers, middle = numbers / 1000, middle / 1000
-    return numbers
+    return _numbers(values) / told.divisor
 
 
 def find(header: Sequence[str], names: Sequence[str]) -> str | None:
@@ -135,3 +184,12 @@ def _find(header: Sequence[str], role: str, columns: Columns) -> str | None:
 def _plain(name: str) -> str:
     # RecBole writes the type into the name: user_id:token
     return name.partition(":")[0].strip().lower().replace("_", "").replace("-", "")
+
+
+def _numbers(values: "pl.Series") -> "pl.Series":
+    import polars as pl
+
+    if not (values.dtype.is_numeric() or values.dtype == pl.String):
+        return pl.Series(values.name, [None] * len(values), dtype=pl.Float64)
+    numbers = values.cast(pl.Float64, strict=False)
+    return numbers.set(~numbers.is_finite(), None)

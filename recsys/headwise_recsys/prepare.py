@@ -1,17 +1,21 @@
 """From files of events to a prepared folder, once: the second time it is found by its fingerprint."""
 
 import json
-from dataclasses import asdict
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
+from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from headwise.errors import InputError
 from headwise.files import fingerprint
-from headwise_recsys.columns import USUAL, Columns
+from headwise_recsys.columns import USUAL, Columns, Id
 from headwise_recsys.interactions import META, Interactions, load, save
 from headwise_recsys.item_features import features, titles
 from headwise_recsys.readers import Events, read, sources
@@ -20,6 +24,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 LAYOUT = 2  # raised when the same source would be prepared differently, so that old folders are not taken for new ones
+STREAMING: Final = "streaming"  # polars' engine that holds a part of a file at a time
+PART = 8_000_000  # events in memory at a time
 GENERIC = ("ratings", "u", "events", "interactions", "data")  # file names that say less than the folder's
 
 
@@ -51,7 +57,10 @@ def prepare(path: Path, folder: Path, *, min_count: int = 5, columns: Columns = 
     name = _name(files[0])
     target = folder / f"{name}-{mark[:12]}"
     if not _is_whole(target):
-        save(_interactions(read(path, columns), files[0], name, mark, min_count), target)
+        events = read(path, columns)
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=folder, prefix=f".{target.name}-") as scratch:
+            save(_interactions(events, files[0], name, mark, min_count, Path(scratch)), target)
     return load(target)
 
 
@@ -63,20 +72,17 @@ def _is_whole(folder: Path) -> bool:
     return True
 
 
-def _interactions(events: Events, file: Path, name: str, mark: str, min_count: int) -> Interactions:
-    frame = _frequent(events.frame, file, min_count)
-    user_ids, users = _numbered(frame["user"])
-    item_ids, items = _numbered(frame["item"])
-    times = frame["time"].to_numpy() if "time" in frame.columns else None
-    order = np.lexsort((users,) if times is None else (times, users))  # stable: ties keep the file's order
+def _interactions(events: Events, file: Path, name: str, mark: str, min_count: int, scratch: Path) -> Interactions:
+    log = _numbered(events.scan, file, min_count, scratch)
+    items, times, offsets = _by_user(log, scratch)
     return Interactions(
-        items=items[order].astype(np.int32),
-        times=None if times is None else np.floor(times[order]).astype(np.int64),
-        offsets=np.cumsum(np.bincount(users, minlength=len(user_ids) + 1)),
-        user_ids=user_ids,
-        item_ids=item_ids,
-        titles=None if events.items is None else titles(events.items, item_ids),
-        features=() if events.items is None else features(events.items, item_ids),
+        items=items,
+        times=times,
+        offsets=offsets,
+        user_ids=log.user_ids,
+        item_ids=log.item_ids,
+        titles=None if events.items is None else titles(events.items, log.item_ids),
+        features=() if events.items is None else features(events.items, log.item_ids),
         name=name,
         fingerprint=mark,
         source=f"{file.resolve().parent.name}/{file.name}",
@@ -84,17 +90,98 @@ def _interactions(events: Events, file: Path, name: str, mark: str, min_count: i
     )
 
 
-def _frequent(frame: "pl.DataFrame", file: Path, min_count: int) -> "pl.DataFrame":
+@dataclass(frozen=True, eq=False)
+class _Log:
+    """Events in file order, on disk, and what their numbers stand for: users from 0, items from 1."""
+
+    users: NDArray[np.int32]
+    items: NDArray[np.int32]
+    times: NDArray[np.float64] | None
+    user_ids: list[Id]
+    item_ids: list[Id]
+
+
+def _numbered(scan: "pl.LazyFrame", file: Path, min_count: int, scratch: Path) -> _Log:
     import polars as pl
 
-    frequent = frame.filter((pl.len().over("user") >= min_count) & (pl.len().over("item") >= min_count))
-    if frequent.is_empty():
-        raise InputError(f"{file}: min_count {min_count} leaves none of its {len(frame)} events; lower min_count")
-    return frequent
+    scan.sink_ipc(scratch / "events.arrow", engine=STREAMING)
+    events = pl.scan_ipc(scratch / "events.arrow")
+    numbers = {role: _frequent(events, role, min_count) for role in ("user", "item")}
+    columns = {"user_number": np.int32, "item_number": np.int32} | (
+        {"time": np.float64} if "time" in events.collect_schema() else {}
+    )
+    total = events.select(pl.len()).collect().item()
+    with ExitStack() as open_files:
+        files = {name: open_files.enter_context((scratch / name).open("wb")) for name in columns}
+        for start in range(0, total, PART):
+            part = events.slice(start, PART).collect()
+            for role, known in numbers.items():
+                part = part.join(known, on=role, how="inner", maintain_order="left")
+            for name, kind in columns.items():
+                part[name].to_numpy().astype(kind, copy=False).tofile(files[name])
+    if not (scratch / "user_number").stat().st_size:
+        raise InputError(f"{file}: min_count {min_count} leaves none of its {total} events; lower min_count")
+    users, items, *times = (np.memmap(scratch / name, kind, "r+") for name, kind in columns.items())
+    # A frequent user may have chosen nothing but rare items, and the other way round.
+    user_ids = _without_gaps(users, numbers["user"]["user"].to_list())
+    item_ids = _without_gaps(items, numbers["item"]["item"].to_list())
+    items += 1
+    return _Log(users, items, times[0] if times else None, user_ids, item_ids)
 
 
-def _numbered(ids: "pl.Series") -> tuple[list[int | str], NDArray[np.int64]]:
-    return ids.unique().sort().to_list(), ids.rank("dense").to_numpy().astype(np.int64)
+def _frequent(events: "pl.LazyFrame", role: str, min_count: int) -> "pl.DataFrame":
+    import polars as pl
+
+    counts = events.group_by(role).len().filter(pl.col("len") >= min_count)
+    return counts.select(role).collect(engine=STREAMING).sort(role).with_row_index(f"{role}_number")
+
+
+def _without_gaps(numbers: NDArray[np.int32], ids: list[Id]) -> list[Id]:
+    there = np.zeros(len(ids), bool)
+    for start in range(0, len(numbers), PART):
+        there[numbers[start : start + PART]] = True
+    if not there.all():
+        again = np.cumsum(there, dtype=np.int32) - 1
+        for start in range(0, len(numbers), PART):
+            numbers[start : start + PART] = again[numbers[start : start + PART]]
+    return [own for own, used in zip(ids, there.tolist(), strict=True) if used]
+
+
+def _by_user(log: _Log, scratch: Path) -> tuple[NDArray[np.int32], NDArray[np.int64] | None, NDArray[np.int64]]:
+    # A counting sort by user, a part at a time; then each user's events by time. Both are stable: ties keep the file's order.
+    total, parts = len(log.users), range(0, len(log.users), PART)
+    counts = np.zeros(len(log.user_ids), np.int64)
+    for start in parts:
+        counts += np.bincount(log.users[start : start + PART], minlength=len(counts))
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    items = open_memmap(scratch / "items.npy", "w+", np.int32, (total,))
+    times = None if log.times is None else np.memmap(scratch / "seconds", np.float64, "w+", shape=(total,))
+    free = offsets[:-1].copy()
+    for start in parts:
+        users = log.users[start : start + PART]
+        order, own = np.argsort(users, kind="stable"), np.bincount(users, minlength=len(counts))
+        ranked = users[order]
+        place = free[ranked] + np.arange(len(ranked)) - (np.cumsum(own) - own)[ranked]
+        items[place] = log.items[start : start + PART][order]
+        if times is not None and log.times is not None:
+            times[place] = log.times[start : start + PART][order]
+        free += own
+    return items, None if times is None else _by_time(items, times, offsets, scratch), offsets
+
+
+def _by_time(
+    items: NDArray[np.int32], times: NDArray[np.float64], offsets: NDArray[np.int64], scratch: Path
+) -> NDArray[np.int64]:
+    whole = open_memmap(scratch / "times.npy", "w+", np.int64, times.shape)
+    bounds = np.arange(0, offsets[-1] + PART, PART)
+    edges = np.unique(np.searchsorted(offsets, bounds).clip(max=len(offsets) - 1))
+    for first, last in pairwise(edges.tolist()):
+        part = slice(int(offsets[first]), int(offsets[last]))
+        users = np.repeat(np.arange(last - first), np.diff(offsets[first : last + 1]))
+        order = np.lexsort((times[part], users))
+        items[part] = items[part][order]
+        whole[part] = np.floor(times[part][order])
+    return whole
 
 
 def _name(file: Path) -> str:

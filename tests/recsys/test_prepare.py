@@ -134,7 +134,7 @@ def test_nothing_left_is_said_and_nothing_written(tmp_path):
     path = table(tmp_path / "made.csv", [(7, "b", 9), (7, "a", 3)])
     with pytest.raises(InputError, match=r"made\.csv: min_count 5 leaves none of its 2 events; lower min_count"):
         prepare(path, tmp_path / "prepared")
-    assert not (tmp_path / "prepared").exists()
+    assert not list((tmp_path / "prepared").rglob("*"))
     with pytest.raises(InputError, match=r"min_count \(0\) must be at least 1"):
         prepare(path, tmp_path / "prepared", min_count=0)
 
@@ -178,3 +178,15 @@ def test_titles_stand_beside_events(tmp_path):
     (tmp_path / "events.csv").write_text("user,item,timestamp\nann,sku-2,3\nann,sku-1,5\n")
     (tmp_path / "items.csv").write_text("item,title\nsku-1,walnut desk\n")
     assert prepare(tmp_path, tmp_path / "data", min_count=1).titles == ["walnut desk", None]
+
+
+@pytest.mark.parametrize("part", [1, 3, 7])
+def test_files_larger_than_memory_are_taken_in_parts(tmp_path, monkeypatch, part):
+    rng = np.random.default_rng(part)
+    rows = [(int(rng.integers(1, 6)), f"i{rng.integers(1, 8)}", float(rng.integers(0, 5)) / 2) for _ in range(43)]
+    path = table(tmp_path / "made.csv", rows)
+    whole = prepare(path, tmp_path / "whole", min_count=5)
+    monkeypatch.setattr("headwise_recsys.prepare.PART", part)
+    parts = prepare(path, tmp_path / "parts", min_count=5)
+    assert histories(parts) == histories(whole)
+    np.testing.assert_array_equal(parts.times, whole.times)

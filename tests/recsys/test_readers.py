@@ -20,7 +20,7 @@ def written(path, text):
 
 
 def rows(path, **columns):
-    return read(path, Columns(**columns)).frame.rows()
+    return read(path, Columns(**columns)).scan.collect().rows()
 
 
 @pytest.mark.parametrize(
@@ -189,12 +189,13 @@ def test_importing_readers_does_not_import_polars():
 @pytest.mark.skipif(not (DATA / "ml-100k").exists(), reason=f"needs MovieLens 100K in {DATA}")
 def test_movielens_100k():
     events = read(DATA / "ml-100k")
-    assert events.frame.shape == (100_000, 3)
-    assert events.frame.row(0) == (196, 242, 881_250_949)
+    frame = events.scan.collect()
+    assert frame.shape == (100_000, 3)
+    assert frame.row(0) == (196, 242, 881_250_949)
     assert titles(events.items, [242]) == ["Kolya (1996)"]
 
 
 @pytest.mark.skipif(not (DATA / "beauty").exists(), reason=f"needs Amazon Beauty in {DATA}")
 def test_beauty():
-    frame = read(DATA / "beauty").frame
+    frame = read(DATA / "beauty").scan.collect()
     assert (len(frame), frame["user"].n_unique(), frame["item"].n_unique()) == (198_502, 22_363, 12_101)

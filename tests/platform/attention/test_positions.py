@@ -90,7 +90,7 @@ def test_learned_positions_are_looked_up():
 def test_says_that_an_odd_width_cannot_be_paired(positions):
     with pytest.raises(ValueError) as error:
         positions(13)
-    assert str(error.value) == "width (13) must be even: its dimensions are rotated in pairs"
+    assert str(error.value) == "width (13) must be even: its dimensions come in pairs"
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
