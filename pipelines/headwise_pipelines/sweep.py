@@ -153,6 +153,7 @@ def _study(folder: Path, mode: Literal["min", "max"]) -> Iterator["optuna.Study"
 
 def _answer(sought: Trials, run: Run | LocalRun, folder: RunFolder) -> dict[str, Any]:
     best, made = sought.best, sought.product
+    assert best.value is not None, "what was trained whole has a score"
     flags = best.user_attrs[FLAGS]
     text = yaml.safe_dump(plain(sought.configured(flags)), sort_keys=False)
     with replacing(folder.path / BEST) as draft:

@@ -37,6 +37,11 @@ class Asked:
             "split": config.get("split", ""),
         }
 
+    @property
+    def refit(self) -> bool:
+        """Whether it was trained on the validation events, too."""
+        return bool(self.card.provenance.get("config", {}).get("refit"))
+
 
 def evaluate(
     models: Sequence[Asked],
@@ -139,7 +144,9 @@ def _refusal(model: Asked, data: Interactions, split: Split, other_data: bool) -
     own = model.trained_on
     if own["fingerprint"] != data.fingerprint or own["split"] in ("", split.name):
         return ""  # nothing can be verified, which --other-data took upon itself; or the split vouches for itself
-    reason = leak(data, SPLITS[own["split"]](data).train_stops, split.test, in_time=split.name == "temporal")
+    trained = SPLITS[own["split"]](data)
+    stops = trained.before_test if model.refit else trained.train_stops
+    reason = leak(data, stops, split.test, in_time=split.name == "temporal")
     return f"it was trained on the {own['split']} split: {reason}" if reason else ""
 
 
@@ -166,6 +173,7 @@ def _facts(model: Asked, served: Served) -> dict[str, object]:
         "run": provenance.get("run", ""),
         "split": model.trained_on["split"],
         "data": model.trained_on["data"],
+        "refit": model.refit,
         "start": provenance.get("start", {}).get("name", ""),
         "knows": served.known,
     }

@@ -203,6 +203,8 @@ def _about(findings: Findings) -> Iterator[str]:
 
 def _about_model(model: Mapping[str, Any]) -> dict[str, str]:
     facts = {"model": model["card"], "run": model["run"], "trained on": f"{model['data']}, {model['split']} split"}
+    if model["refit"]:
+        facts["refit"] = "with the validation events, too, which the baselines were not given"
     if model["start"]:
         facts["started from"] = f"{model['start']}; what that run had seen was not checked"
     if model["knows"] < 1:

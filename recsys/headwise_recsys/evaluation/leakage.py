@@ -43,8 +43,13 @@ def check_split(data: Interactions, split: Split) -> None:
     Raises:
         InputError: it does.
     """
-    for part, queries in (("test", split.test), ("validation", split.valid)):
-        reason = leak(data, split.train_stops, queries, in_time=split.name == "temporal")
+    parts = (
+        ("test", split.train_stops, split.test),
+        ("test", split.before_test, split.test),
+        ("validation", split.train_stops, split.valid),
+    )
+    for part, stops, queries in parts:
+        reason = leak(data, stops, queries, in_time=split.name == "temporal")
         if reason:
             raise InputError(f"{data.name}: the {part} part of the {split.name} split leaks: {reason}; mend the split")
     both = np.isin(split.valid.targets, split.test.targets)

@@ -28,6 +28,15 @@ def test_a_target_that_was_trained_on_is_a_leak(data):
         check_split(data, leaking)
 
 
+def test_a_target_that_is_trained_on_once_the_recipe_is_chosen_is_a_leak(data):
+    split = leave_one_out(data)
+    leaking = replace(split, before_test=split.before_test + np.array([0, 0, 1]))
+    with pytest.raises(
+        InputError, match="the test part of the leave-one-out split leaks: 1 of 3 targets were trained on"
+    ):
+        check_split(data, leaking)
+
+
 def test_a_validation_target_that_was_trained_on_is_a_leak(data):
     split = leave_one_out(data)
     leaking = replace(split, train_stops=split.train_stops + np.array([1, 1, 1]))
