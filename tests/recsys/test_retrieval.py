@@ -1,5 +1,6 @@
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -82,13 +83,28 @@ def test_the_best_that_are_allowed_and_equal_ones_in_the_order_of_the_catalogue(
         assert by_torch.tolist() == best.tolist()
 
 
-def test_candidates_are_ranked_anew_by_their_exact_scores() -> None:
-    table = torch.tensor([[0.0, 0], [1, 0], [0, 2], [3, 3], [1, 0]])
-    items, scores = best_again(torch.tensor([[1.0, 2.0]]), table, torch.tensor([[4, 3, 0, 1, 2]]), 5)
-    assert scores.tolist() == [[9, 4, 1, 1, -math.inf]]
-    assert items[0, :2].tolist() == [3, 2]
-    assert sorted(items[0, 2:4].tolist()) == [1, 4]
-    assert items[0, 4] == 0
+class Again(nn.Module):
+    def forward(self, expected: Tensor, table: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
+        return best_again(expected, table, candidates, 5)
+
+
+def test_candidates_are_ranked_anew_by_their_exact_scores(tmp_path: Path) -> None:
+    table = torch.tensor([[0.0, 0], [1, 0], [0, 2], [3, 3], [-1, 1]])
+    inputs = {
+        "expected": torch.tensor([[1.0, 2.0], [0.0, 1.0]]),
+        "table": table,
+        "candidates": torch.tensor([[4, 3, 0, 1, 2, 0], [0, 2, 4, 0, 1, 3]]),
+    }
+    dynamic = {"expected": {0: Dim("batch")}, "table": {}, "candidates": {0: Dim("batch")}}
+    write(Graph(Again(), inputs, ("items", "scores"), dynamic), tmp_path / "again.onnx", {})
+    session = onnxruntime.InferenceSession(tmp_path / "again.onnx", providers=["CPUExecutionProvider"])
+    items, scores = session.run(None, {name: value.numpy() for name, value in inputs.items()})
+    assert scores.tolist() == [[9, 4, 1, 1, -math.inf], [3, 2, 1, 0, -math.inf]]
+    assert items.tolist() == [
+        [3, 2, 1, 4, 0],
+        [3, 2, 4, 1, 0],
+    ]  # 1 and 4 score the same, whichever was the better candidate
+    assert Again()(*inputs.values())[1].tolist() == scores.tolist()
 
 
 def test_more_than_are_asked_for_are_looked_at_again() -> None:
