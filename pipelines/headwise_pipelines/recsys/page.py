@@ -234,7 +234,8 @@ def _whole_table(heads: Sequence[str], lines: Sequence[str]) -> str:
 
 
 def _row(name: str, values: Sequence[str], kind: str = "") -> str:
-    return f"<tr{kind}><td>{escape(name)}</td>{''.join(f'<td>{value}</td>' for value in values)}</tr>"
+    breakable = escape(name).replace("/", "/<wbr>")
+    return f"<tr{kind}><td>{breakable}</td>{''.join(f'<td>{value}</td>' for value in values)}</tr>"
 
 
 def _list(facts: Mapping[str, str]) -> str:
