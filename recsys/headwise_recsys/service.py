@@ -59,6 +59,13 @@ class RecommendationRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=T
         Literal["error", "ignore"],
         msgspec.Meta(description="An id that the model does not know: refuse the request, or go on without that id."),
     ] = "error"
+    times: Annotated[
+        list[float] | None,
+        msgspec.Meta(
+            description="When each item of `history` was chosen, in seconds since 1970. Needed by a model whose settings say "
+            "`timed`; others pass them over."
+        ),
+    ] = None
     explain: Annotated[
         bool,
         msgspec.Meta(
@@ -130,6 +137,7 @@ class Query:
     k: int
     exclude: Sequence[int]
     allow: Sequence[int]  # empty: everything
+    times: Sequence[int] = ()  # of the history, for a model that looks at them
 
 
 Ranking = tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]  # items [k] and scores [k], best first
@@ -164,6 +172,7 @@ class Recommender:
         self.version = version
         self.window = int(card.settings["window"])  # items of history that the graph reads
         self.max_k = min(int(card.settings["max_k"]), len(ids))
+        self.timed = bool(card.settings.get("timed"))  # whether it looks at the times of events
         self.batcher: Batcher[Query, Ranking] = Batcher(self._rank, shape=_shape, max_batch=MAX_BATCH)
         self._explaining: Batcher[tuple[Query, Ranking], Reasons] = Batcher(
             lambda asked: [self._reasons(*each) for each in asked], max_batch=1, max_queue=MAX_EXPLAINING
@@ -182,6 +191,7 @@ class Recommender:
         *,
         exclude: Sequence[Id] = (),
         allow: Sequence[Id] | None = None,
+        times: Sequence[float] | None = None,
         explain: bool = False,
     ) -> Recommendations:
         """The k best next items for a history, oldest first.
@@ -193,19 +203,25 @@ class Recommender:
             k: 1 to `max_k`; 10 by default, or `max_k` where that is less.
             exclude: further items not to recommend.
             allow: the only items to recommend; None allows all, an empty list none.
+            times: of the history in seconds, for a model that is `timed`.
             explain: add what the answer came from.
 
         Raises:
-            InputError: an id that the model does not know, an empty history, k out of bounds, or a model without explanations.
+            InputError: an id that the model does not know, an empty history, times that are missing or do not fit, k out of
+                bounds, or a model without explanations.
         """
         allowed = None if allow is None else list(allow)
-        request = RecommendationRequest(list(history), k, list(exclude), allowed, explain=explain)
+        request = RecommendationRequest(
+            list(history), k, list(exclude), allowed, times=None if times is None else list(times), explain=explain
+        )
         query, unknown = self._encode(request)
         ranking = self._rank([query])[0] if query else None
         reasons = self._reasons(query, ranking) if explain and query and ranking else None
         return self._decode(ranking, unknown, reasons, explain)
 
-    def recommend_many(self, histories: Sequence[Sequence[Id]], k: int = 10) -> list[list[Id]]:
+    def recommend_many(
+        self, histories: Sequence[Sequence[Id]], k: int = 10, *, times: Sequence[Sequence[int]] = ()
+    ) -> list[list[Id]]:
         """The k best next items of many histories, ids alone, or all there are in a smaller catalogue; for evaluation.
 
         Ids that the model does not know are passed over; a history without one that it knows gets no items.
@@ -213,11 +229,18 @@ class Recommender:
         Raises:
             InputError: k is out of bounds.
         """
-        known = [self._known(history) for history in histories]
-        return [[self._ids[item - 1] for item in items.tolist()] for items, _ in self.rank_many(known, k)]
+        moments = times or [()] * len(histories)
+        known = [self._read(history, when) for history, when in zip(histories, moments, strict=True)]
+        found = self.rank_many([items for items, _ in known], k, times=[when for _, when in known])
+        return [[self._ids[item - 1] for item in items.tolist()] for items, _ in found]
 
     def rank_many(
-        self, histories: Sequence[Sequence[int]], k: int, *, allow: Sequence[Sequence[int]] = ()
+        self,
+        histories: Sequence[Sequence[int]],
+        k: int,
+        *,
+        allow: Sequence[Sequence[int]] = (),
+        times: Sequence[Sequence[int]] = (),
     ) -> list[Ranking]:
         """The k best next items of many histories with their scores, or all there are, in the catalogue's own numbers.
 
@@ -225,14 +248,15 @@ class Recommender:
             histories: numbers 1..V as `numbers` gives them, oldest first; an empty one gets no items.
             k: 1 to `max_k`.
             allow: for each history the only items to recommend; empty for the whole catalogue.
+            times: of each history in seconds, for a model that is `timed`.
 
         Raises:
             InputError: k is out of bounds.
         """
         k = min(k, len(self._ids))
         self._check_k(k)
-        allowed = allow or [()] * len(histories)
-        queries = [self._query(list(history), k, (), some) for history, some in zip(histories, allowed, strict=True)]
+        given = zip(histories, allow or [()] * len(histories), times or [()] * len(histories), strict=True)
+        queries = [self._query(list(history), k, (), some, when) for history, some, when in given]
         answers: list[Ranking] = [(np.zeros(0, np.int64), np.zeros(0, np.float32))] * len(histories)
         asked = sorted((n for n, query in enumerate(queries) if query.history), key=lambda n: len(queries[n].history))
         for start in range(0, len(asked), MAX_BATCH):
@@ -268,7 +292,7 @@ class Recommender:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Warms the graph up, then answers requests inside the block."""
-        longest = Query([1] * self.window, self.max_k, [], [])
+        longest = Query([1] * self.window, self.max_k, [], [], [0] * self.window)
         self._rank([longest])
         async with self.batcher.running(), self._explaining.running():
             yield
@@ -292,18 +316,40 @@ class Recommender:
         unknown = [own for own in dict.fromkeys(given) if own not in self._numbers]
         if unknown and request.on_unknown == "error":
             raise Refusal(422, self._unknown_message(unknown), unknown=unknown)
-        history = self._known(request.history)
+        history, times = self._read(request.history, self._whole(request))
         if not history:
             raise Refusal(422, "history holds no item that this model knows; give at least one", unknown=unknown)
         allow = self._known(request.allow or [])
         if request.allow is not None and not allow:
             return None, unknown
-        return self._query(history, k, self._known(request.exclude), allow), unknown
+        return self._query(history, k, self._known(request.exclude), allow, times), unknown
 
-    def _query(self, history: list[int], k: int, exclude: Sequence[int] = (), allow: Sequence[int] = ()) -> Query:
+    def _query(
+        self,
+        history: list[int],
+        k: int,
+        exclude: Sequence[int] = (),
+        allow: Sequence[int] = (),
+        times: Sequence[int] = (),
+    ) -> Query:
         # What the graph does not read of the history it must still not recommend.
         older, recent = history[: -self.window], history[-self.window :]
-        return Query(recent, k, [*older, *exclude], allow)
+        return Query(recent, k, [*older, *exclude], allow, times[-self.window :])
+
+    def _whole(self, request: RecommendationRequest) -> Sequence[int]:
+        if not self.timed:
+            return ()
+        if request.times is None or len(request.times) != len(request.history):
+            given = "none" if request.times is None else str(len(request.times))
+            raise InputError(
+                f"this model looks at when items were chosen: times needs a number for each of the {len(request.history)} "
+                f"items of history, it has {given}"
+            )
+        return [int(when // 1) for when in request.times]
+
+    def _read(self, history: Sequence[Id], times: Sequence[int]) -> tuple[list[int], list[int]]:
+        known = [place for place, own in enumerate(history) if own in self._numbers]
+        return [self._numbers[history[place]] for place in known], [times[place] for place in known if times]
 
     def _check_k(self, k: int) -> None:
         if not 1 <= k <= self.max_k:
@@ -329,21 +375,30 @@ class Recommender:
             k=np.array(most, np.int64),
             exclude=_padded([query.exclude for query in queries]),
             allow=_padded([query.allow for query in queries]),
+            **self._times([query.times for query in queries]),
         )
         return [(items[row, : query.k], scores[row, : query.k]) for row, query in enumerate(queries)]
 
+    def _times(self, times: Sequence[Sequence[int]]) -> dict[str, npt.NDArray[np.int64]]:
+        return {"times": _padded(times)} if self.timed else {}
+
     def _reasons(self, query: Query, ranking: Ranking) -> Reasons:
-        history = _padded([query.history])
-        [attention] = self._explanation.attention(history=history, lengths=np.array([len(query.history)], np.int64))
+        history, lengths = _padded([query.history]), np.array([len(query.history)], np.int64)
+        [attention] = self._explanation.attention(history=history, lengths=lengths, **self._times([query.times]))
         items, scores = _eligible(ranking)
 
-        def ask(histories: Sequence[Sequence[int]]) -> npt.NDArray[np.float32]:
+        def ask(kept: Sequence[Sequence[int]]) -> npt.NDArray[np.float32]:
             # Allowed alone, the same items come back whatever is left out; each row has them in an order of its own.
-            found = self._rank([Query(each, len(items), [], items.tolist()) for each in histories])
+            found = self._rank([self._of(query, places, items.tolist()) for places in kept])
             by_number = np.array([scores[np.argsort(numbers)] for numbers, scores in found])
             return by_number[:, np.argsort(np.argsort(items))]
 
-        return Reasons(query.history, attention, drops(query.history, scores, ask, batch=MAX_BATCH))
+        places = range(len(query.history))
+        return Reasons(query.history, attention, drops(places, scores, ask, batch=MAX_BATCH))
+
+    def _of(self, query: Query, places: Sequence[int], allow: Sequence[int]) -> Query:
+        history, times = ([each[place] for place in places if each] for each in (query.history, query.times))
+        return Query(history, len(allow), [], allow, times)
 
     def _decode(
         self, ranking: Ranking | None, unknown: list[Id], reasons: Reasons | None, explain: bool
@@ -359,7 +414,9 @@ class Recommender:
         return Recommendations(found, Model(self.name, self.version), unknown, read if explain else msgspec.UNSET)
 
     def _example(self) -> dict[str, Any]:
-        return {"history": list(self._ids[:3]), "k": min(5, self.max_k)}
+        history = list(self._ids[:3])
+        times = {"times": [1_700_000_000 + 60 * place for place in range(len(history))]} if self.timed else {}
+        return {"history": history, "k": min(5, self.max_k), **times}
 
 
 def load(folder: Path, *, name: str = KIND, version: str | None = None, threads: int = 1) -> Recommender:
@@ -389,8 +446,9 @@ def load(folder: Path, *, name: str = KIND, version: str | None = None, threads:
         titles = read_table(folder / "titles.json", list[str | None])
     if not ids or len(titles) != len(ids):
         raise InputError(f"{folder}: items.json holds {len(ids)} ids, titles.json {len(titles)} titles; export again")
-    session = Session(folder / GRAPH, inputs=INPUTS, outputs=OUTPUTS, threads=threads)
-    explanation = Explanation(folder, card, inputs=EXPLAINED_INPUTS, threads=threads)
+    times = ("times",) if card.settings.get("timed") else ()
+    session = Session(folder / GRAPH, inputs=(*INPUTS, *times), outputs=OUTPUTS, threads=threads)
+    explanation = Explanation(folder, card, inputs=(*EXPLAINED_INPUTS, *times), threads=threads)
     return Recommender(card, session, explanation, ids, titles, name, version)
 
 

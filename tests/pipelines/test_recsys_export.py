@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +10,16 @@ import torch
 
 import headwise_pipelines.recsys.export as exporting
 from headwise.attention import Cache
-from headwise.errors import ParityError
+from headwise.errors import InputError, ParityError
 from headwise.export import Graph, Runner, write
 from headwise.model_folder import ModelCard, read_card
 from headwise_pipelines.recsys.export import export, settings
 from headwise_pipelines.recsys.presets import ExportSettings
 from headwise_recsys import graph
 from headwise_recsys.interactions import Interactions
-from headwise_recsys.model import SASRec, sasrec
+from headwise_recsys.model import PositionAndTime, SASRec, sasrec
 from headwise_recsys.quantised import QuantisedTable
+from headwise_recsys.service import load
 from headwise_recsys.splits import leave_one_out
 
 ITEMS, WINDOW, USERS = 29, 7, 53
@@ -78,7 +80,7 @@ def test_the_folder_holds_a_proved_graph_and_the_ids(data: Interactions, model: 
     assert proved.parity["explanation"]["rows"] == proved.parity["rows"]
     assert proved.parity["explanation"]["max_difference"] < 1e-5
     assert read_card(folder).files.keys() == {"recommender.onnx", "explanation.onnx", "items.json", "titles.json"}
-    assert proved.settings == {"window": WINDOW, "max_k": ITEMS}
+    assert proved.settings == {"window": WINDOW, "max_k": ITEMS, "timed": False}
     assert json.loads((folder / "items.json").read_text()) == data.item_ids
     assert json.loads((folder / "titles.json").read_text()) == data.titles
     assert sorted(path.name for path in folder.parent.iterdir()) == ["made"]
@@ -228,3 +230,35 @@ def test_a_graph_that_forgets_is_not_exported(
     )
     with pytest.raises(ParityError, match="the exported graph is not the model"):
         export(model, data, leave_one_out(data).valid, tmp_path / "made", card(model), ExportSettings(incremental=True))
+
+
+@pytest.mark.slow
+def test_a_timed_model_is_served_with_the_times_of_events(data: Interactions, tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    timed = sasrec(
+        ITEMS, window=WINDOW, width=10, blocks=1, heads=1, bias=lambda: PositionAndTime(1, WINDOW), timed=True
+    )
+    for name, table in timed.named_parameters():
+        if ".bias." in name:
+            torch.nn.init.normal_(table)
+    rng = np.random.default_rng(5)
+    dated = replace(data, times=np.sort(rng.integers(0, 10**6, data.events)))
+    export(timed.eval(), dated, leave_one_out(dated).valid, tmp_path / "timed", card(timed))
+    service = load(tmp_path / "timed")
+    history, times = ["i105", "i103", "i111"], [10.9, 4000.2, 90_000.0]
+    answer = service.recommend(history, 5, times=times, explain=True)
+    expected = timed.scores(
+        timed.expects(torch.tensor([[5, 3, 11]]), torch.tensor([3]), torch.tensor([[10, 4000, 90_000]]))
+    )[0]
+    best = expected.index_fill(0, torch.tensor([0, 5, 3, 11]), -torch.inf).topk(5).indices
+    assert [item.id for item in answer.items] == [f"i{100 + int(item)}" for item in best]
+    left_out = timed.scores(timed.expects(torch.tensor([[5, 11]]), torch.tensor([2]), torch.tensor([[10, 90_000]])))[0]
+    fall = (expected - left_out)[best[0]].item()
+    assert answer.items[0].leave_one_out[1] == pytest.approx(fall, abs=1e-4)
+    assert answer.items != service.recommend(history, 5, times=[0, 1, 2]).items
+    unknown = service.recommend_many([["x", *history]], 5, times=[[1, *map(int, times)]])[0]
+    assert unknown == [item.id for item in answer.items]
+    with pytest.raises(InputError, match=r"times needs a number for each of the 3 items of history, it has none"):
+        service.recommend(history, 5)
+    with pytest.raises(InputError, match=r"it has 2"):
+        service.recommend(history, 5, times=times[:2])

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 
@@ -88,9 +89,9 @@ def export(
     return proved
 
 
-def settings(model: SASRec) -> dict[str, int]:
+def settings(model: SASRec) -> dict[str, Any]:
     """What the service must know of the graph."""
-    return {"window": model.window, "max_k": min(MAX_K, model.items)}
+    return {"window": model.window, "max_k": min(MAX_K, model.items), "timed": model.timed}
 
 
 def _real_inputs(data: Interactions, queries: Queries, model: SASRec) -> Iterator[Arrays]:

@@ -46,7 +46,9 @@ class Served:
         """The lists that the service gives, and the places of the targets in them; infinite where they are not."""
         depth = min(depth, self._service.max_k)
         parts = list(queries.batches(BATCH))
-        answered = [self._service.rank_many(self._histories(data, part), depth) for part in parts]
+        answered = [
+            self._service.rank_many(self._histories(data, part), depth, times=self._times(data, part)) for part in parts
+        ]
         placed = [
             _placed(rankings, self._numbers[data.items[part.targets]], depth)
             for rankings, part in zip(answered, parts, strict=True)
@@ -59,7 +61,8 @@ class Served:
         targets = data.items[queries.targets]
         among = self._numbers[np.concatenate([targets[:, None], drawn], axis=1)]
         allow = [row[row > 0].tolist() for row in among]
-        rankings = self._service.rank_many(self._histories(data, queries), among.shape[1], allow=allow)
+        histories, times = self._histories(data, queries), self._times(data, queries)
+        rankings = self._service.rank_many(histories, among.shape[1], allow=allow, times=times)
         _, best, worst = _placed(rankings, among[:, 0], among.shape[1])
         return (best + worst) / 2
 
@@ -67,6 +70,14 @@ class Served:
         known = self._numbers[data.items]
         spans = zip(queries.starts.tolist(), queries.stops.tolist(), strict=True)
         return [[number for number in known[start:stop].tolist() if number] for start, stop in spans]
+
+    def _times(self, data: Interactions, queries: Queries) -> list[list[int]]:
+        if not self._service.timed:
+            return []
+        if data.times is None:
+            raise InputError(f"{data.name}: the model looks at times of events, and {data.source} has none")
+        known, spans = self._numbers[data.items] > 0, zip(queries.starts.tolist(), queries.stops.tolist(), strict=True)
+        return [data.times[start:stop][known[start:stop]].tolist() for start, stop in spans]
 
 
 def _placed(
