@@ -1,7 +1,7 @@
 """The recommender that answers requests: the user's own ids in, the user's own ids out. NumPy and ONNX Runtime, no torch."""
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from headwise.serving.problems import Refusal
 from headwise.serving.service import Endpoint
 from headwise.serving.session import Session
 from headwise_recsys.leaving_out import drops
+from headwise_recsys.likeness import Likeness
 
 KIND = "recommender"
 PATH = "/v1/recommendations"
@@ -36,6 +37,7 @@ MAX_BYTES = 1 << 20  # of a request's body: room for an allow list of 100,000 id
 MAX_REQUESTS = 1024
 MAX_BATCH = 32
 USUAL_K = 10
+POOL = 200  # items that diversity and quotas choose from
 NAMED = 10  # unknown ids that a message spells out; the problem document lists all
 
 Id = int | str
@@ -59,6 +61,22 @@ class RecommendationRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=T
         Literal["error", "ignore"],
         msgspec.Meta(description="An id that the model does not know: refuse the request, or go on without that id."),
     ] = "error"
+    diversity: Annotated[
+        float,
+        msgspec.Meta(
+            ge=0,
+            le=1,
+            description="How unlike each other the items shall be: 0 leaves them in the order of their scores, 1 cares for "
+            f"nothing else (maximal marginal relevance over the best {POOL}).",
+        ),
+    ] = 0.0
+    at_most: Annotated[
+        dict[str, Annotated[int, msgspec.Meta(ge=0)]],
+        msgspec.Meta(
+            description='How many items may share a category of one feature: {"genres": 2}. An item of several counts in '
+            "its first."
+        ),
+    ] = {}
     times: Annotated[
         list[float] | None,
         msgspec.Meta(
@@ -164,6 +182,7 @@ class Recommender:
         explanation: Explanation,
         ids: Sequence[Id],
         titles: Sequence[str | None],
+        likeness: Likeness,
         name: str,
         version: str | None,
     ) -> None:
@@ -181,6 +200,7 @@ class Recommender:
         self._explanation = explanation
         self._ids = ids
         self._titles = titles
+        self._likeness = likeness
         self._numbers = {own: number for number, own in enumerate(ids, start=1)}
         self._decoder = msgspec.json.Decoder(RecommendationRequest)
 
@@ -192,6 +212,8 @@ class Recommender:
         exclude: Sequence[Id] = (),
         allow: Sequence[Id] | None = None,
         times: Sequence[float] | None = None,
+        diversity: float = 0.0,
+        at_most: Mapping[str, int] | None = None,
         explain: bool = False,
     ) -> Recommendations:
         """The k best next items for a history, oldest first.
@@ -204,18 +226,27 @@ class Recommender:
             exclude: further items not to recommend.
             allow: the only items to recommend; None allows all, an empty list none.
             times: of the history in seconds, for a model that is `timed`.
+            diversity: from 0 to 1, how unlike each other the items shall be.
+            at_most: how many items may share a category of a feature.
             explain: add what the answer came from.
 
         Raises:
-            InputError: an id that the model does not know, an empty history, times that are missing or do not fit, k out of
-                bounds, or a model without explanations.
+            InputError: an id or a feature that the model does not know, an empty history, times that are missing or do not fit,
+                k out of bounds, or a model without explanations.
         """
         allowed = None if allow is None else list(allow)
         request = RecommendationRequest(
-            list(history), k, list(exclude), allowed, times=None if times is None else list(times), explain=explain
+            list(history),
+            k,
+            list(exclude),
+            allowed,
+            diversity=diversity,
+            at_most=dict(at_most or {}),
+            times=None if times is None else list(times),
+            explain=explain,
         )
         query, unknown = self._encode(request)
-        ranking = self._rank([query])[0] if query else None
+        ranking = self._chosen(self._rank([query])[0], request) if query else None
         reasons = self._reasons(query, ranking) if explain and query and ranking else None
         return self._decode(ranking, unknown, reasons, explain)
 
@@ -300,7 +331,7 @@ class Recommender:
     async def _answer(self, request: Request) -> Response:
         asked = await read_json(request, self._decoder)
         query, unknown = self._encode(asked)
-        ranking = await self.batcher.submit(query) if query else None
+        ranking = self._chosen(await self.batcher.submit(query), asked) if query else None
         reasons = await self._explaining.submit((query, ranking)) if asked.explain and query and ranking else None
         return json_response(self._decode(ranking, unknown, reasons, asked.explain))
 
@@ -308,10 +339,13 @@ class Recommender:
         # No query: an allow list without a single known item leaves nothing to recommend.
         if not request.history:
             raise InputError("history is empty; give at least one item")
-        k = min(USUAL_K, self.max_k) if request.k is None else request.k
+        k = self._k(request)
         self._check_k(k)
-        if request.explain and k > MAX_EXPLAINED:
-            raise InputError(f"k is {k}; with explain it is {MAX_EXPLAINED} at most")
+        if request.diversity or request.at_most:
+            self._likeness.check(request.at_most)
+            k = min(self.max_k, max(POOL, k))
+        if request.explain and self._k(request) > MAX_EXPLAINED:
+            raise InputError(f"k is {self._k(request)}; with explain it is {MAX_EXPLAINED} at most")
         given = [*request.history, *request.exclude, *(request.allow or [])]
         unknown = [own for own in dict.fromkeys(given) if own not in self._numbers]
         if unknown and request.on_unknown == "error":
@@ -350,6 +384,16 @@ class Recommender:
     def _read(self, history: Sequence[Id], times: Sequence[int]) -> tuple[list[int], list[int]]:
         known = [place for place, own in enumerate(history) if own in self._numbers]
         return [self._numbers[history[place]] for place in known], [times[place] for place in known if times]
+
+    def _k(self, request: RecommendationRequest) -> int:
+        return min(USUAL_K, self.max_k) if request.k is None else request.k
+
+    def _chosen(self, ranking: Ranking, request: RecommendationRequest) -> Ranking:
+        if not (request.diversity or request.at_most):
+            return ranking
+        items, scores = _eligible(ranking)
+        places = self._likeness.choose(items, scores, self._k(request), request.diversity, request.at_most)
+        return items[places], scores[places]
 
     def _check_k(self, k: int) -> None:
         if not 1 <= k <= self.max_k:
@@ -449,7 +493,7 @@ def load(folder: Path, *, name: str = KIND, version: str | None = None, threads:
     times = ("times",) if card.settings.get("timed") else ()
     session = Session(folder / GRAPH, inputs=(*INPUTS, *times), outputs=OUTPUTS, threads=threads)
     explanation = Explanation(folder, card, inputs=(*EXPLAINED_INPUTS, *times), threads=threads)
-    return Recommender(card, session, explanation, ids, titles, name, version)
+    return Recommender(card, session, explanation, ids, titles, Likeness(folder, card), name, version)
 
 
 def _eligible(ranking: Ranking) -> Ranking:

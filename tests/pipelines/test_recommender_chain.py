@@ -79,7 +79,14 @@ def test_run_holds_figures_card_and_the_machine(trained, tmp_path) -> None:
 
 def test_model_folder_is_complete_and_says_where_it_comes_from(trained) -> None:
     card = read_card(trained.model)
-    assert card.files.keys() == {"recommender.onnx", "explanation.onnx", "items.json", "titles.json"}
+    assert card.files.keys() == {
+        "recommender.onnx",
+        "explanation.onnx",
+        "vectors.npy",
+        "categories.json",
+        "items.json",
+        "titles.json",
+    }
     assert card.metrics == trained.outcome["metrics"]
     assert card.provenance["run"] == trained.outcome["run"]
     assert card.provenance["config"]["model"]["width"] == 14

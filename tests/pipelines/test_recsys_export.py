@@ -79,7 +79,13 @@ def test_the_folder_holds_a_proved_graph_and_the_ids(data: Interactions, model: 
     assert proved.parity["max_difference"] < 1e-5
     assert proved.parity["explanation"]["rows"] == proved.parity["rows"]
     assert proved.parity["explanation"]["max_difference"] < 1e-5
-    assert read_card(folder).files.keys() == {"recommender.onnx", "explanation.onnx", "items.json", "titles.json"}
+    assert read_card(folder).files.keys() == {
+        "recommender.onnx",
+        "explanation.onnx",
+        "vectors.npy",
+        "items.json",
+        "titles.json",
+    }
     assert proved.settings == {"window": WINDOW, "max_k": ITEMS, "timed": False}
     assert json.loads((folder / "items.json").read_text()) == data.item_ids
     assert json.loads((folder / "titles.json").read_text()) == data.titles

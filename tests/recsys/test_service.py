@@ -305,7 +305,17 @@ def test_openapi_documents_the_route_with_an_example_that_works(client: Any) -> 
     body = operation["requestBody"]["content"]["application/json"]
     assert client.post(PATH, json=body["example"]).status_code == 200
     schema = document["components"]["schemas"][body["schema"]["$ref"].rpartition("/")[2]]
-    assert set(schema["properties"]) == {"history", "k", "exclude", "allow", "on_unknown", "times", "explain"}
+    assert set(schema["properties"]) == {
+        "history",
+        "k",
+        "exclude",
+        "allow",
+        "on_unknown",
+        "diversity",
+        "at_most",
+        "times",
+        "explain",
+    }
     assert {"200", "400", "413", "415", "422", "429", "500", "503"} <= set(operation["responses"])
     answer = document["components"]["schemas"]["Recommendations"]
     assert "history" in answer["properties"]

@@ -19,6 +19,8 @@ from headwise_recsys.batches import ask
 from headwise_recsys.graph import MAX_K, explanation_graph, recommender_graph
 from headwise_recsys.incremental import append_graph
 from headwise_recsys.interactions import Interactions
+from headwise_recsys.item_features import Tags
+from headwise_recsys.likeness import CATEGORIES, VECTORS
 from headwise_recsys.metrics import at_once
 from headwise_recsys.model import SASRec
 from headwise_recsys.splits import Queries
@@ -86,7 +88,18 @@ def export(
             _write_json(draft / "items.json", data.item_ids)
             if data.titles is not None:
                 _write_json(draft / "titles.json", data.titles)
+            np.save(draft / VECTORS, model.head.vectors(model.embedding.weight, None).detach().half().numpy())
+            if categories := _categories(data):
+                _write_json(draft / CATEGORIES, categories)
     return proved
+
+
+def _categories(data: Interactions) -> dict[str, list[str | None]]:
+    tags = [feature for feature in data.features if isinstance(feature, Tags)]
+    return {
+        feature.name: [(None, *feature.vocabulary)[first] for first in feature.values[1:, 0].tolist()]
+        for feature in tags
+    }
 
 
 def settings(model: SASRec) -> dict[str, Any]:
