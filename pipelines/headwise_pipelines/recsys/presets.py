@@ -128,6 +128,7 @@ class RecsysConfig:
     Attributes:
         min_count: users and items with fewer events are left out, counted once on the raw data.
         split: which events are predicted; reports give the baselines of both splits where the data has times.
+        repeats: whether items of a history may be recommended again, and count where they come again.
         tokens: targets of a training batch, about.
         stride: targets of each window of a history longer than the window; fewer cost more and see more of what came before,
             1 is prefix training; 0 means as many as the window holds.
@@ -142,6 +143,7 @@ class RecsysConfig:
 
     min_count: int = 5
     split: Literal["leave-one-out", "temporal"] = "leave-one-out"
+    repeats: bool = False
     tokens: int = 1024
     stride: int = 0
     refit: bool = False
@@ -172,7 +174,7 @@ def ml_1m() -> RecsysConfig:
 
     headwise train recsys ml-1m --data ../shared/data/ml-1m
     """
-    return RecsysConfig()
+    return RecsysConfig(model=_learns_fast(window=200))
 
 
 def ml_100k() -> RecsysConfig:
@@ -180,7 +182,7 @@ def ml_100k() -> RecsysConfig:
 
     headwise train recsys ml-100k --data ../shared/data/ml-100k
     """
-    return RecsysConfig(optimizer=OptimizerSettings(rate=1e-3, warmup=100))
+    return RecsysConfig(model=_learns_fast(window=200), optimizer=OptimizerSettings(rate=1e-3, warmup=100))
 
 
 def beauty() -> RecsysConfig:
@@ -188,7 +190,12 @@ def beauty() -> RecsysConfig:
 
     headwise train recsys beauty --data ../shared/data/beauty
     """
-    return RecsysConfig(tokens=512, model=SASRecSettings(window=50), optimizer=OptimizerSettings(rate=2e-3, warmup=200))
+    return RecsysConfig(tokens=512, model=_learns_fast(window=50), optimizer=OptimizerSettings(rate=2e-3, warmup=200))
+
+
+def _learns_fast(window: int) -> SASRecSettings:
+    # After ten epochs of MovieLens 1M validation NDCG@10 is .194, with learned positions and plain blocks .176 (one seed).
+    return SASRecSettings(window=window, positions="rotary", gated=True, swiglu=True)
 
 
 def shopping() -> RecsysConfig:
