@@ -27,7 +27,7 @@ from headwise.tracking.registry import register
 from headwise.tracking.run import Run
 from headwise.training.checkpoints import extract
 from headwise.training.fit import Fitted
-from headwise.training.runs import RunFolder, run_folder
+from headwise.training.runs import RunFolder, first_process, run_folder
 from headwise_pipelines.card import describe
 from headwise_pipelines.start import MODEL, Matching, Start, begin
 
@@ -268,6 +268,8 @@ class Launched:
 def launch(order: Order, data: DataFacts) -> Iterator[Launched]:
     """An open run for an order: the unfinished one of the same configuration and data, or a new one.
 
+    Of several processes of a training the first opens it; the others follow with a run that nobody reads.
+
     Args:
         order: what the user asked for.
         data: what it is trained on, as the tracker describes it.
@@ -290,6 +292,10 @@ def launch(order: Order, data: DataFacts) -> Iterator[Launched]:
             tags |= {"init from": order.start.run, "freeze": str(order.start.freeze).lower()}
         if order.trial is not None:
             tags["trial"] = str(order.trial.number)
+        if not first_process():
+            with TemporaryDirectory() as scratch, LocalRun(order.product, order.title, Path(scratch)) as unread:
+                yield Launched(order, data, folder, unread)
+            return
         with open_run(order.product, order.title, folder.path, tags=tags, resume=folder.tracker) as run:
             folder.tracked_by(run.id)
             say(f"{'continued' if folder.resumed else 'new'} run {run.id} in {folder.path}")

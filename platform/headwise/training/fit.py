@@ -19,6 +19,7 @@ from headwise.training.finite import FiniteLoss
 from headwise.training.history import History
 from headwise.training.progress import progress, say
 from headwise.training.randomness import SeedEveryEpoch
+from headwise.training.runs import first_process
 from headwise.training.selection import Selection
 from headwise.training.settings import FitSettings
 from headwise.training.tracker import SendEveryEpoch, Tracker, TrackerLogger
@@ -61,6 +62,8 @@ def fit(
     the very bits of one that was never stopped. For that a task draws no random numbers in `on_train_epoch_start`, and its
     data module's sampler is either torch's own or orders by `set_epoch` and a seed.
 
+    Of several processes the first alone returns; the others have done their part and end here.
+
     Args:
         task: logs `monitor` in its validation.
         data: training and validation loaders. Where its `spreads_itself` is true it gives each process its own part; else each
@@ -92,6 +95,8 @@ def fit(
         except (SIGTERMException, SystemExit) as stop:
             signal = "SIGTERM" if isinstance(stop, SIGTERMException) else "Ctrl-C"
             raise Interrupted(_how_to_continue(signal, history, folder)) from None
+    if not first_process():
+        raise SystemExit(0)
     return Fitted(
         selection.best, selection.score, selection.epoch, len(history.rows), history.seconds, tuple(history.rows)
     )

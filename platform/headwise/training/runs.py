@@ -78,7 +78,7 @@ def run_folder(root: Path, name: str, config: Mapping[str, Any]) -> Iterator[Run
         InputError: another process is training in the folder.
     """
     stem = f"{name}-{config_hash(config)}"
-    if int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) > 0:
+    if not first_process():
         yield _follow(root, stem)
         return
     path = _unfinished(root, stem) or _unused(root, stem)
@@ -88,6 +88,11 @@ def run_folder(root: Path, name: str, config: Mapping[str, Any]) -> Iterator[Run
         record = read_record(path) if (path / RECORD).is_file() else Record(name, config_hash(config))
         _write(path, record)
         yield RunFolder(path, record, resumed)
+
+
+def first_process() -> bool:
+    """Whether this process is the only one of its training, or the first: the one that writes, tracks and goes on to the end."""
+    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
 
 
 def find_run(root: Path, name: str) -> tuple[Path, Record]:
