@@ -114,7 +114,7 @@ def test_flags_go_over_the_file_and_the_file_over_the_preset(place) -> None:
         (["evaluate", "runs:/nosuch", "--data", "SHOP"], "tracking at sqlite:"),
         (["evaluate", "RECOMMENDER", "--data", "nowhere"], "nowhere: there is no such file or folder"),
         (["evaluate", "RECOMMENDER", "--data", "SHOP"], "shop: the model knows none of its 101 items"),
-        (["evaluate", "RECOGNISER", "--data", "SHOP", "--split", "temporal"], "--split temporal is for recommenders"),
+        (["evaluate", "RECOGNISER", "--data", "SHOP", "--split", "temporal"], "--split is for recommenders"),
         (["export", "nosuch", "--out", "out"], "tracking at sqlite:"),
         (["export", "RECOMMENDER", "--out", "empty.yaml"], "empty.yaml: exists already"),
         (["export", "RECOMMENDER", "--out", "empty.yaml/out"], "empty.yaml/out: empty.yaml is a file"),

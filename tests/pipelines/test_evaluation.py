@@ -285,6 +285,12 @@ def test_what_cannot_be_evaluated_is_said_in_one_line(
     assert message in said.err.splitlines()[-1]
 
 
+def test_a_model_called_like_a_baseline_is_refused(trained) -> None:
+    shutil.copytree(trained.model, trained.place.folder / "EASE")
+    said = trained.place.run("evaluate", "EASE", "--data", trained.data)
+    assert said.refusal == "EASE: a baseline is called so, too; name the folder as ./EASE"
+
+
 @pytest.mark.parametrize("count", ["0", "-3", "many"])
 def test_as_many_as_nothing_cannot_be_sampled(count, place) -> None:
     said = place.run("evaluate", "model", "--data", "data", f"--sampled={count}")

@@ -127,11 +127,12 @@ def trained_lists(trained: Any) -> tuple[list[list[str]], list[list[str]]]:
     flags = [argument for argument in trained.arguments if argument.startswith("--") and "=" in argument]
     config = configure(shopping, flags, command="test", again=None)
     data = prepare(trained.data, trained.place.folder / ".headwise/data", min_count=config.min_count)
-    model = build(config, data)
+    split = SPLITS[config.split](data)
+    model = build(config, data, split)
     task = RecommenderTask(model, data, config.optimizer)
     restore(task, trained.model.parent / "checkpoints/best.ckpt")
     model.eval()
-    queries = SPLITS[config.split](data).test[:ASKED]
+    queries = split.test[:ASKED]
     asked = ask(data, queries, model.window)
     with torch.inference_mode():
         scores = model.scores(model.expects(asked.history, asked.lengths)).numpy()

@@ -9,7 +9,7 @@ from headwise.errors import InputError
 from headwise.model_folder import ModelCard
 from headwise_pipelines.recsys.findings import Compared, Findings, Scored, SplitFindings
 from headwise_pipelines.recsys.judge import TESTED, Judge
-from headwise_pipelines.recsys.report import SPLITS, fitted_baselines
+from headwise_pipelines.recsys.report import BASELINES, SPLITS, fitted_baselines
 from headwise_pipelines.recsys.served import Served
 from headwise_recsys.evaluation.leakage import check_split, leak
 from headwise_recsys.evaluation.significance import Comparison, compare, holm
@@ -65,6 +65,8 @@ def evaluate(
     Raises:
         InputError: something leaked, the data are others than the model's, or they allow no split.
     """
+    if taken := next((model.name for model in models if model.name in BASELINES), ""):
+        raise InputError(f"{taken}: a baseline is called so, too; name the folder as ./{taken}")
     counts = {model.card.provenance.get("config", {}).get("min_count", 1) for model in models}
     data = prepare(path, work / "data", min_count=int(max(counts)))
     served = {model.name: Served(model.folder, data) for model in models}
@@ -75,13 +77,15 @@ def evaluate(
     for name in splits:
         try:
             split = SPLITS[name](data)
+            if any(one.repeats for one in served.values()):
+                split = split.repeating()
         except InputError as error:
             if len(splits) == 1:
                 raise
             missing[name] = str(error)
             continue
         check_split(data, split)
-        found.append(_on_split(data, split, models, served, sampled, other_data))
+        found.append(_on_split(data, split, models, served, sampled))
     if not found:
         raise InputError("; ".join(missing.values()))
     return Findings(
@@ -114,16 +118,11 @@ def _same_data(model: Asked, data: Interactions) -> None:
 
 
 def _on_split(
-    data: Interactions,
-    split: Split,
-    models: Sequence[Asked],
-    served: Mapping[str, Served],
-    sampled: int,
-    other_data: bool,
+    data: Interactions, split: Split, models: Sequence[Asked], served: Mapping[str, Served], sampled: int
 ) -> SplitFindings:
     queries = split.test
     judge = Judge(data, split, sampled)
-    refused = {model.name: reason for model in models if (reason := _refusal(model, data, split, other_data))}
+    refused = {model.name: reason for model in models if (reason := _refusal(model, data, split))}
     fair = {name: one for name, one in served.items() if name not in refused}
     _say(f"{split.name}: {len(queries):,} queries to {', '.join([*fair, 'the baselines'])}")
     scored: list[Scored] = [judge.model(name, one) for name, one in fair.items()]
@@ -140,7 +139,7 @@ def _on_split(
     )
 
 
-def _refusal(model: Asked, data: Interactions, split: Split, other_data: bool) -> str:
+def _refusal(model: Asked, data: Interactions, split: Split) -> str:
     own = model.trained_on
     if own["fingerprint"] != data.fingerprint or own["split"] in ("", split.name):
         return ""  # nothing can be verified, which --other-data took upon itself; or the split vouches for itself
