@@ -48,7 +48,7 @@ class RecommenderGraph(nn.Module):
         """The `k` best items of each row, best first; ONNX Runtime returns equal scores in the order of the catalogue.
 
         Args:
-            history: items, oldest first, right-padded with 0; never recommended.
+            history: items, oldest first, right-padded with 0; not recommended, unless the model has `repeats`.
             lengths: how many items each history holds.
             k: how many items to return.
             exclude: items never to recommend, 0-padded.
@@ -59,7 +59,13 @@ class RecommenderGraph(nn.Module):
             Items and their scores; item 0 with score -inf where nothing more is eligible.
         """
         expected = self.model.expects(history, lengths, times)
-        return self.search(expected, k, torch.cat([history, exclude], 1), allow)
+        return self.search(expected, k, self.barred(history, exclude), allow)
+
+    def barred(
+        self, history: Int[Tensor, "batch time"], exclude: Int[Tensor, "batch excluded"]
+    ) -> Int[Tensor, "batch barred"]:
+        """The items not to return: those to exclude, and those of the history unless they may come again."""
+        return exclude if self.model.repeats else torch.cat([history, exclude], 1)
 
     def search(
         self,

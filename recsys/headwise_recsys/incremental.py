@@ -73,7 +73,7 @@ class AppendGraph(nn.Module):
         states = _states(keys, values, past)
         expected, states = self.whole.model.step(events, at, states)
         seen = torch.cat([history, events], 1)
-        items, scores = self.whole.search(expected[:, -1], k, torch.cat([seen, exclude], 1), allow)
+        items, scores = self.whole.search(expected[:, -1], k, self.whole.barred(seen, exclude), allow)
         slots = history.shape[1]
         after = [seen[:, -slots:], *_memory(states)]
         if times is not None and past_times is not None:

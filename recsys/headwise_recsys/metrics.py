@@ -50,7 +50,7 @@ class Evaluation:
 
 
 def evaluate(scorer: Scorer, data: Interactions, queries: Queries, batch: int = 256) -> Evaluation:
-    """Rank every query's target among all items that its history does not hold.
+    """Rank every query's target among all items that may be given.
 
     Args:
         scorer: gives scores [n, V + 1] for n queries.
@@ -82,10 +82,10 @@ def at_once(items: int, most: int) -> int:
 
 
 def ranks(scores: NDArray[np.floating], data: Interactions, queries: Queries) -> Floats:
-    """Rank of each target among the items that its history does not hold: 1 + better ones + half of the equal ones.
+    """Rank of each target among the items that may be given: 1 + better ones + half of the equal ones.
 
     The mean over all orders of the ties, so that a constant scorer ranks in the middle, not first. A target that the
-    history holds ranks at infinity: repeats are never recommended, so the query is a miss.
+    history holds ranks at infinity, so the query is a miss, unless its items may come again (`queries.repeats`).
 
     Args:
         scores: [n, V + 1], higher is better; column 0 is ignored. Not changed.
@@ -103,7 +103,9 @@ def ranks(scores: NDArray[np.floating], data: Interactions, queries: Queries) ->
 
 
 def eligible(scores: NDArray[np.floating], data: Interactions, queries: Queries) -> NDArray[np.floating]:
-    """A copy of the scores [n, V + 1] with NaN for padding and for the items of each history, which cannot be given.
+    """A copy of the scores [n, V + 1] with NaN for what cannot be given: padding, and the items of each history.
+
+    Where items may come again (`queries.repeats`), those of the history stay.
 
     Raises:
         ValueError: the scores have another shape or hold NaN.
@@ -115,8 +117,9 @@ def eligible(scores: NDArray[np.floating], data: Interactions, queries: Queries)
     scores[:, 0] = 0
     if np.isnan(scores.min()):
         raise ValueError(f"scores of {np.isnan(scores).any(axis=1).sum()} of {len(queries)} queries hold NaN")
-    query, event = spans(queries.starts, queries.stops)
-    scores[query, data.items[event]] = np.nan
+    if not queries.repeats:
+        query, event = spans(queries.starts, queries.stops)
+        scores[query, data.items[event]] = np.nan
     scores[:, 0] = np.nan
     return scores
 

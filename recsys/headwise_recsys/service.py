@@ -52,7 +52,11 @@ class RecommendationRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=T
         msgspec.Meta(description="How many items to recommend; 10 if left out, or all where there are fewer."),
     ] = None
     exclude: Annotated[
-        list[Id], msgspec.Meta(description="Never recommend these; items of the history never are.")
+        list[Id],
+        msgspec.Meta(
+            description="Never recommend these; nor are items of the history, unless "
+            "the model's settings say `repeats`."
+        ),
     ] = []
     allow: Annotated[
         list[Id] | None, msgspec.Meta(description="Recommend only these; left out or null: the whole catalogue.")
@@ -191,6 +195,7 @@ class Recommender:
         self.version = version
         self.window = int(card.settings["window"])  # items of history that the graph reads
         self.max_k = min(int(card.settings["max_k"]), len(ids))
+        self.repeats = bool(card.settings.get("repeats"))  # whether items of the history may be recommended again
         self.timed = bool(card.settings.get("timed"))  # whether it looks at the times of events
         self.batcher: Batcher[Query, Ranking] = Batcher(self._rank, shape=_shape, max_batch=MAX_BATCH)
         self._explaining: Batcher[tuple[Query, Ranking], Reasons] = Batcher(
@@ -218,7 +223,7 @@ class Recommender:
     ) -> Recommendations:
         """The k best next items for a history, oldest first.
 
-        Items of the history are never recommended. The model reads the last `window` of them.
+        Items of the history are not recommended, unless the model has `repeats`. The model reads the last `window` of them.
 
         Args:
             history: the user's own ids; at least one.
@@ -368,7 +373,8 @@ class Recommender:
     ) -> Query:
         # What the graph does not read of the history it must still not recommend.
         older, recent = history[: -self.window], history[-self.window :]
-        return Query(recent, k, [*older, *exclude], allow, times[-self.window :])
+        barred = exclude if self.repeats else [*older, *exclude]
+        return Query(recent, k, barred, allow, times[-self.window :])
 
     def _whole(self, request: RecommendationRequest) -> Sequence[int]:
         if not self.timed:
@@ -530,7 +536,8 @@ def _operation(request: dict[str, Any], answer: dict[str, Any], example: dict[st
     return {
         "summary": "The next items for a user",
         "description": (
-            "Ids are your own. Items of the history are never recommended, nor are those in `exclude`. "
+            "Ids are your own. Items of the history are not recommended, unless the model's settings say `repeats`, nor are "
+            "those in `exclude`. "
             "The model reads the last `window` items of the history (see `/v1/models`); older ones still count as seen. "
             'An id that the model does not know is refused with 422 and listed in `unknown`; with `"on_unknown": "ignore"` '
             'it is left out instead. `"explain": true` tells what carried each recommendation.'

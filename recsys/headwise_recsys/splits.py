@@ -5,7 +5,7 @@ users, so that it flatters models that know the future popularity of items; the 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,17 +22,19 @@ class Queries:
         starts: int64 [n], position of the first event of each history.
         stops: int64 [n], one past the last event of each history.
         targets: int64 [n], position of the event to predict.
+        repeats: whether an item of the history may be the answer.
     """
 
     starts: NDArray[np.int64]
     stops: NDArray[np.int64]
     targets: NDArray[np.int64]
+    repeats: bool = False
 
     def __len__(self) -> int:
         return len(self.targets)
 
     def __getitem__(self, rows: slice | NDArray[np.integer] | NDArray[np.bool_]) -> "Queries":
-        return Queries(self.starts[rows], self.stops[rows], self.targets[rows])
+        return Queries(self.starts[rows], self.stops[rows], self.targets[rows], self.repeats)
 
     def batches(self, size: int) -> Iterator["Queries"]:
         """The same queries in order, at most `size` at a time."""
@@ -56,6 +58,11 @@ class Split:
     before_test: NDArray[np.int64]
     valid: Queries
     test: Queries
+
+    def repeating(self) -> "Split":
+        """The same division, where items of a history may come again."""
+        valid, test = replace(self.valid, repeats=True), replace(self.test, repeats=True)
+        return replace(self, valid=valid, test=test)
 
 
 def leave_one_out(data: Interactions) -> Split:

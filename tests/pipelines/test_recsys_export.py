@@ -86,7 +86,7 @@ def test_the_folder_holds_a_proved_graph_and_the_ids(data: Interactions, model: 
         "items.json",
         "titles.json",
     }
-    assert proved.settings == {"window": WINDOW, "max_k": ITEMS, "timed": False}
+    assert proved.settings == {"window": WINDOW, "max_k": ITEMS, "timed": False, "repeats": False}
     assert json.loads((folder / "items.json").read_text()) == data.item_ids
     assert json.loads((folder / "titles.json").read_text()) == data.titles
     assert sorted(path.name for path in folder.parent.iterdir()) == ["made"]
@@ -268,3 +268,14 @@ def test_a_timed_model_is_served_with_the_times_of_events(data: Interactions, tm
         service.recommend(history, 5)
     with pytest.raises(InputError, match=r"it has 2"):
         service.recommend(history, 5, times=times[:2])
+
+
+@pytest.mark.slow
+def test_repeats_are_recommended_where_the_model_has_them(data: Interactions, tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    again = sasrec(ITEMS, window=WINDOW, width=10, blocks=1, heads=1, repeats=True).eval()
+    export(again, data, leave_one_out(data).valid, tmp_path / "again", card(again))
+    service = load(tmp_path / "again")
+    assert {item.id for item in service.recommend(["i105", "i103"], ITEMS).items} == set(data.item_ids)
+    assert "i104" not in {item.id for item in service.recommend(["i105", "i104"], ITEMS, exclude=["i104"]).items}
+    assert len(service.recommend(data.item_ids, ITEMS).items) == ITEMS  # those beyond the window too

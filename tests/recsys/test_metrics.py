@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -73,6 +75,14 @@ def test_a_target_in_its_own_history_is_a_counted_miss():
     assert found.ranks.tolist() == [np.inf, 1]
     assert found.repeats == 1
     assert found.metrics((5,)) == {"hr_5": 0.5, "ndcg_5": 0.5, "mrr": 0.5, "repeats": 0.5}
+
+
+def test_items_of_the_history_count_where_they_may_come_again():
+    data, queries = histories([1, 7, 2, 7], [3, 5])
+    again = replace(queries, repeats=True)
+    table = np.stack([scores(_1=9, _7=1), scores(_3=2, _5=1)])
+    assert ranks(table, data, again).tolist() == [2, 2]
+    assert again[:1].repeats
 
 
 def test_a_target_event_inside_its_history_is_a_leak():

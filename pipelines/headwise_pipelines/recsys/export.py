@@ -104,7 +104,7 @@ def _categories(data: Interactions) -> dict[str, list[str | None]]:
 
 def settings(model: SASRec) -> dict[str, Any]:
     """What the service must know of the graph."""
-    return {"window": model.window, "max_k": min(MAX_K, model.items), "timed": model.timed}
+    return {"window": model.window, "max_k": min(MAX_K, model.items), "timed": model.timed, "repeats": model.repeats}
 
 
 def _real_inputs(data: Interactions, queries: Queries, model: SASRec) -> Iterator[Arrays]:

@@ -52,7 +52,7 @@ class Judge:
             InputError: it recommends what the history holds.
         """
         answers = served.answers(self.data, self.queries, depth=DEEP)
-        if again := seen_again(answers.items, self.data, self.queries):
+        if not self.queries.repeats and (again := seen_again(answers.items, self.data, self.queries)):
             raise InputError(
                 f"{name}: {again:,} of {len(self.queries):,} lists hold an item of their own history, which is never "
                 "recommended; export the model again"

@@ -39,7 +39,7 @@ class Served:
         self._items = np.zeros(self._service.catalogue + 1, np.int32)  # the data's number of each of the model's items
         self._items[self._numbers] = np.arange(len(self._numbers))
         self._items[0] = 0
-        self.window = self._service.window
+        self.window, self.repeats = self._service.window, self._service.repeats
         self.known = float((self._numbers[1:] > 0).mean())  # share of the data's items
 
     def answers(self, data: Interactions, queries: Queries, *, depth: int) -> Answers:

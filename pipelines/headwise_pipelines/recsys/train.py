@@ -108,6 +108,7 @@ def build(config: RecsysConfig, data: Interactions, split: Split) -> SASRec:
         swiglu=model.swiglu,
         cosine=model.head == "cosine",
         transition=model.transition,
+        repeats=config.repeats,
         content=content,
         chosen=None if content is None else _chosen_in_training(data, split),
         dropout=model.dropout,
@@ -164,6 +165,8 @@ def _bias(model: SASRecSettings) -> Callable[[], Bias] | None:
 def _divided(order: Order, config: RecsysConfig) -> tuple[Interactions, Split]:
     data = prepare(order.data, order.work / "data", min_count=config.min_count)
     split = SPLITS[config.split](data)
+    if config.repeats:
+        split = split.repeating()
     say(f"{data.name}: {data.users:,} users, {data.item_count:,} items, {data.events:,} events")
     say(f"{split.name}: {len(split.valid):,} validation and {len(split.test):,} test queries")
     return data, split
@@ -202,7 +205,7 @@ def _fit(
             tokens=config.tokens,
             seed=config.fit.seed,
             stride=config.stride or None,
-            seen=config.loss.name == "softmax" and config.loss.unseen,
+            seen=config.loss.name == "softmax" and config.loss.unseen and not config.repeats,
         ),
         settings=config.fit,
         folder=launched.folder.path / "refit" if again else launched.folder.path,

@@ -43,6 +43,7 @@ class SASRec(nn.Module):
         positions: gives the vector that is added to each item for its position; without it the encoder must know order itself.
         dropout: on the embedded history.
         timed: whether the encoder looks at the times of events.
+        repeats: whether items of the history may be recommended again.
         content: makes an item's vector from its features too; see `Items`.
         chosen: with `content`, which items were chosen in training, row 0 for padding; all where None.
 
@@ -61,12 +62,13 @@ class SASRec(nn.Module):
         positions: nn.Module | None = None,
         dropout: float = 0.0,
         timed: bool = False,
+        repeats: bool = False,
         content: Content | None = None,
         chosen: Bool[Tensor, " items"] | None = None,
     ) -> None:
         super().__init__()
         encoder.check(causal & same_segment)
-        self.items, self.window, self.timed = items, window, timed
+        self.items, self.window, self.timed, self.repeats = items, window, timed, repeats
         own = nn.Embedding(items + 1, width, padding_idx=0)
         self.embedding: nn.Embedding | Items = own if content is None else Items(own, content, chosen=chosen)
         self.positions = positions
@@ -191,6 +193,7 @@ def sasrec(
     swiglu: bool = False,
     cosine: bool = False,
     transition: int = 0,
+    repeats: bool = False,
     content: Content | None = None,
     chosen: Bool[Tensor, " items"] | None = None,
     dropout: float = 0.2,
@@ -214,6 +217,7 @@ def sasrec(
         swiglu: SwiGLU in place of a GELU feed-forward.
         cosine: compares directions, with a learned temperature, in place of the dot product.
         transition: rank of what is added for how items follow the last one; 0 adds nothing.
+        repeats: whether items of the history may be recommended again.
         content: makes an item's vector from its features too.
         chosen: with `content`, which items were chosen in training, row 0 for padding; all where None.
         dropout: on the embedded history and on every branch.
@@ -247,6 +251,7 @@ def sasrec(
         positions=positions,
         dropout=dropout,
         timed=timed,
+        repeats=repeats,
         content=content,
         chosen=chosen,
     )
