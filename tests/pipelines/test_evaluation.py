@@ -225,9 +225,23 @@ def test_a_model_that_recommends_what_was_seen_is_refused(trained, tmp_path) -> 
     assert re.search(r": \d+ of 211 lists hold an item of their own history, which is never", said.err.splitlines()[-1])
 
 
-def forgetful(model: Path, target: Path) -> Path:
+def test_a_model_that_may_recommend_what_was_seen_is_asked_so(trained, tmp_path) -> None:
+    folder = forgetful(trained.model, tmp_path / "again", repeats=True)
+    said = trained.place.run("evaluate", folder, "--data", trained.data, "--split", "leave-one-out", "--json")
+    assert said.code == 0, said.err
+    [split] = said.json["splits"]
+    assert split["again"] is True
+    assert not any("its own history" in check for check in said.json["checks"])
+    page = (trained.place.folder / said.json["page"]).read_text(encoding="utf-8")
+    assert "is ranked, the history too: " in page
+    mixed = trained.place.run("evaluate", folder, trained.model, "--data", trained.data)
+    assert mixed.refusal == f"{folder}: recommends what was seen, the others do not; evaluate each kind by itself"
+
+
+def forgetful(model: Path, target: Path, *, repeats: bool = False) -> Path:
     """A model folder whose graph always gives the first items of the catalogue."""
     card = read_card(model)
+    card = replace(card, settings={**card.settings, "repeats": repeats})
     inputs = {"history": ["b", "t"], "lengths": ["b"], "k": [], "exclude": ["b", "e"], "allow": ["b", "a"]}
     catalogue = helper.make_tensor("items_all", TensorProto.INT64, [101], range(1, 102))
     axis = helper.make_tensor("axis", TensorProto.INT64, [1], [0])

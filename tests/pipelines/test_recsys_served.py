@@ -52,7 +52,7 @@ def test_equal_scores_share_their_places(recommender_folder, monkeypatch) -> Non
     data = data_of([4, 6], [4, 3])
     served = Served(recommender_folder, data)
     ranking = np.array([11, 3, 8, 2]), np.array([5, 3, 3, 3], np.float32)
-    monkeypatch.setattr(served._service, "rank_many", lambda histories, k: [ranking] * len(histories))
+    monkeypatch.setattr(served._service, "rank_many", lambda histories, k, **_: [ranking] * len(histories))
     found = served.answers(data, last_of_each(data), depth=4)
     assert (found.best.tolist(), found.worst.tolist()) == ([2, 2], [4, 4])
 

@@ -88,7 +88,8 @@ class SplitFindings:
         split: its name.
         queries: asked in the test.
         training: events before them, that baselines were fitted on.
-        repeats: share of the targets that the history holds, which nobody can hit.
+        repeats: share of the targets that the history holds.
+        again: whether items of the history may be given; else those targets are misses for everybody.
         scored: models first, then baselines.
         refused: models whose figure would be false here, with the reason.
         compared: every model with everything else.
@@ -99,6 +100,7 @@ class SplitFindings:
     queries: int
     training: int
     repeats: float
+    again: bool
     scored: Sequence[Scored]
     refused: Mapping[str, str]
     compared: Sequence[Compared]

@@ -80,8 +80,8 @@ def _split(split: SplitFindings) -> Iterator[str]:
     figures = {name: _image(figure, CAPTIONS[name]) for name, figure in every(split).items()}
     yield f'<section id="{escape(split.split)}"><h2>{escape(split.split.capitalize())} split</h2>'
     yield (
-        f"<p>{split.queries:,} queries, {split.training:,} training events before them. The whole catalogue is ranked, the "
-        f"history left out{_repeats(split)}.</p>"
+        f"<p>{split.queries:,} queries, {split.training:,} training events before them. The whole catalogue is "
+        f"ranked{_history(split)}.</p>"
     )
     for name in (each.name for each in split.models):
         yield f'<p class="verdict">{escape(_verdict(name, split.compared))}</p>'
@@ -102,12 +102,15 @@ def _split(split: SplitFindings) -> Iterator[str]:
     yield "</section>"
 
 
-def _repeats(split: SplitFindings) -> str:
-    return f"; {split.repeats:.1%} of the targets are in it and cannot be hit" if split.repeats else ""
+def _history(split: SplitFindings) -> str:
+    if split.again:
+        return f", the history too: {split.repeats:.1%} of the targets are in it"
+    return ", the history left out" + (
+        f"; {split.repeats:.1%} of the targets are in it and cannot be hit" if split.repeats else ""
+    )
 
 
 def _verdict(name: str, compared: Sequence[Compared]) -> str:
-    """In a sentence, by NDCG@10, which others a model is clearly better than, clearly worse than, or neither."""
     groups: dict[str, list[str]] = {"better than": [], "worse than": [], "not to be told from": []}
     for each in compared:
         if each.metric == "ndcg_10" and each.model == name:
