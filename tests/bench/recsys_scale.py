@@ -6,6 +6,9 @@ Histories are as long as MovieLens 1M's (log-normal, median 96, 200 at most), it
 128 rows of 200 places, packed. A step is everything that training does: the batch made from events, forward, backward, clipping,
 the optimiser, the moving average. Each loss runs in a process of its own, whose peak resident memory is shown, everything
 included; the median step counts, after one that only warms up. The exact softmax takes minutes a step: it makes one.
+
+Positions a second of processor time tell what one thread would do undisturbed: on a busy machine run it with one, since several
+wait for each other.
 """
 
 import argparse
@@ -85,13 +88,15 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, float]:
         average.update_parameters(model)
         return int(real.sum())
 
-    speeds, steps = [], 1 if name == "softmax" else 1 + options.steps
+    speeds, frugal, steps = [], [], 1 if name == "softmax" else 1 + options.steps
     endless = (batch for _ in range(steps) for batch in batches)
     for _ in range(steps):
-        start = time.perf_counter()
+        start, worked = time.perf_counter(), time.process_time()
         positions = step(next(endless))
         speeds.append(positions / (time.perf_counter() - start))
-    return {"positions": positions, "speed": statistics.median(speeds[1:] or speeds), "peak": peak_bytes() / 2**30}
+        frugal.append(positions / (time.process_time() - worked))
+    speed, alone = (statistics.median(each[1:] or each) for each in (speeds, frugal))
+    return {"positions": positions, "speed": speed, "alone": alone, "peak": peak_bytes() / 2**30}
 
 
 def peak_bytes() -> int:
@@ -118,10 +123,11 @@ def main() -> None:
         f"torch {torch.__version__}, {options.threads} thread(s), {options.items:,} items, width {options.width}, "
         f"dropout {options.dropout:g}\n"
     )
-    print(f"{'loss':<16} {'real positions a batch':>22} {'positions/s':>12} {'peak memory':>12}")
+    print(f"{'loss':<16} {'real positions a batch':>22} {'positions/s':>12} {'a CPU second':>13} {'peak memory':>12}")
     for name in options.losses:
         found = _in_its_own_process(name)
-        print(f"{name:<16} {found['positions']:22,} {found['speed']:12,.0f} {found['peak']:8.2f} GiB", flush=True)
+        speeds = f"{found['speed']:12,.0f} {found['alone']:13,.0f}"
+        print(f"{name:<16} {found['positions']:22,} {speeds} {found['peak']:8.2f} GiB", flush=True)
 
 
 def _in_its_own_process(name: str) -> dict[str, Any]:
