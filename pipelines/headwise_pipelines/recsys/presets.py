@@ -1,6 +1,6 @@
 """What a recommender run is made of, and the runs that we know to be good. A new run is a new function here."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from headwise.errors import InputError
@@ -174,7 +174,11 @@ def ml_1m() -> RecsysConfig:
 
     headwise train recsys ml-1m --data ../shared/data/ml-1m
     """
-    return RecsysConfig(model=_learns_fast(window=200))
+    return RecsysConfig(
+        model=replace(_learns_fast(window=200), width=128, hidden=256, dropout=0.3),
+        optimizer=OptimizerSettings(rate=1e-3, warmup=200),
+        fit=FitSettings(epochs=24, patience=6, average=0.999),
+    )
 
 
 def ml_100k() -> RecsysConfig:
