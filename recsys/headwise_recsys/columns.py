@@ -7,14 +7,12 @@ seconds since 1970.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from headwise.errors import InputError
 
 if TYPE_CHECKING:  # polars reads and prepares; training on what was prepared does without it
     import polars as pl
-
-Id: TypeAlias = int | str  # of a user or an item, as its source has it
 
 # In lower case without "_" and "-"; the first that a table has is taken.
 NAMES = {

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from headwise.errors import InputError, NotFound
 from headwise.files import replacing
 from headwise_recsys import item_features
-from headwise_recsys.columns import Id
+from headwise_recsys.ids import Id
 
 META = "meta.json"
 REMEDY = "delete the folder and prepare the data again"

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from headwise.errors import InputError
 from headwise.files import fingerprint
-from headwise_recsys.columns import USUAL, Columns, Id
+from headwise_recsys.columns import USUAL, Columns
+from headwise_recsys.ids import Id
 from headwise_recsys.interactions import META, Interactions, load, save
-from headwise_recsys.item_features import features, titles
+from headwise_recsys.item_encoding import features, titles
 from headwise_recsys.readers import Events, read, sources
 
 if TYPE_CHECKING:

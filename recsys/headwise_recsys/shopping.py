@@ -25,7 +25,7 @@ from rich.progress import track
 
 from headwise.errors import InputError, NotFound
 from headwise.files import replacing
-from headwise_recsys.columns import Id
+from headwise_recsys.ids import Id
 from headwise_recsys.interactions import Interactions
 from headwise_recsys.splits import Queries
 

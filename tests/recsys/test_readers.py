@@ -6,7 +6,7 @@ import pytest
 
 from headwise.errors import InputError, NotFound
 from headwise_recsys.columns import Columns
-from headwise_recsys.item_features import titles
+from headwise_recsys.item_encoding import titles
 from headwise_recsys.readers import read, sources
 
 pl = pytest.importorskip("polars")

@@ -20,7 +20,8 @@ from headwise_pipelines.recsys.report import SPLITS
 from headwise_pipelines.recsys.train import build, features_of
 from headwise_pipelines.start import start_from
 from headwise_recsys.interactions import Interactions
-from headwise_recsys.item_features import Feature, Tags, more, titles
+from headwise_recsys.item_encoding import more, titles
+from headwise_recsys.item_features import Feature, Tags
 from headwise_recsys.item_tables import read_items
 from headwise_recsys.model import SASRec
 from headwise_recsys.prepare import prepare

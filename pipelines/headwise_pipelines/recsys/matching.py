@@ -5,7 +5,7 @@ import unicodedata
 from headwise.model_folder import read_table
 from headwise.training.initialise import Rows
 from headwise_pipelines.start import Start
-from headwise_recsys.columns import Id
+from headwise_recsys.ids import Id
 from headwise_recsys.interactions import Interactions
 from headwise_recsys.model import Items, SASRec
 

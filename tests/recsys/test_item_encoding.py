@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from headwise.errors import InputError
-from headwise_recsys.item_features import features, load, more, save, titles
+from headwise_recsys.item_encoding import features, more, titles
+from headwise_recsys.item_features import load, save
 
 pl = pytest.importorskip("polars")
 
