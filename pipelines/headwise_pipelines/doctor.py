@@ -25,6 +25,7 @@ PARTS = {  # package -> what it is for, and the extra that brings it
     "fastapi": ("serving over HTTP", "serve"),
     "uvicorn": ("serving over HTTP", "serve"),
     "espeakng-loader": ("the quick start's speech", "synth"),
+    "optuna": ("sweeps", "tune"),
 }
 ENOUGH = 5 * 2**30  # bytes of disk that a training may want
 
