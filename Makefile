@@ -28,8 +28,8 @@ install: $(STAMP)    ## .venv/ with headwise and everything that it needs, as lo
 quickstart: install  ## the whole job on generated data: prepare, train, track, export, serve, ask
 	$(BIN)/headwise quickstart
 
-test: install        ## all tests
-	$(BIN)/python -m pytest
+test: install        ## all tests, a file at a time on each core
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 check: install       ## style, types, import directions
 	$(BIN)/ruff check

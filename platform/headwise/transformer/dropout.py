@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-BYTE = 256
+_BYTE = 256
 
 
 class Dropout(nn.Module):
@@ -31,13 +31,13 @@ class Dropout(nn.Module):
         """The numbers that are left; in evaluation all of them, as they are."""
         if tokens.device.type != "cpu":
             return F.dropout(tokens, self.share, self.training)
-        dropped = min(round(BYTE * self.share), BYTE - 1)
+        dropped = min(round(_BYTE * self.share), _BYTE - 1)
         if not self.training or not dropped:
             return tokens
         count = tokens.numel()
         words = torch.empty(-(-count // 8), dtype=torch.int64).random_(-(2**63), None)  # of all 64 bits
-        kept = (words.view(torch.int8)[:count] >= dropped - BYTE // 2).view(tokens.shape)
-        return tokens * kept * (BYTE / (BYTE - dropped))
+        kept = (words.view(torch.int8)[:count] >= dropped - _BYTE // 2).view(tokens.shape)
+        return tokens * kept * (_BYTE / (_BYTE - dropped))
 
     def extra_repr(self) -> str:
         """The share, for people."""
