@@ -55,7 +55,7 @@ class AppendGraph(nn.Module):
         Args:
             events: the new items, oldest first, at least one in each row; left-padded with 0, but only in rows without history,
                 since padding would take the place of what is remembered.
-            history: the items before, likewise; zeros alone where there are none yet. Never recommended, as the new ones are not.
+            history: the items before, likewise; zeros alone where there are none yet. Recommended as little as the new ones.
             keys: as the last call gave them; anything finite where `history` is 0.
             values: as `keys`.
             k: how many items to return.

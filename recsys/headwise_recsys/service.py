@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -18,12 +18,22 @@ from headwise.model_folder import ModelCard, read_card, read_table
 from headwise.serving.batching import Batcher
 from headwise.serving.bodies import json_response, read_json
 from headwise.serving.explanation import Explanation
-from headwise.serving.openapi import problem_responses
 from headwise.serving.problems import Refusal
 from headwise.serving.service import Endpoint
 from headwise.serving.session import Session
+from headwise_recsys.ids import Id
 from headwise_recsys.leaving_out import drops
 from headwise_recsys.likeness import Likeness
+from headwise_recsys.schemas import (
+    MAX_EXPLAINED,
+    POOL,
+    Model,
+    Read,
+    Recommendation,
+    RecommendationRequest,
+    Recommendations,
+    described,
+)
 
 KIND = "recommender"
 PATH = "/v1/recommendations"
@@ -31,124 +41,12 @@ GRAPH = "recommender.onnx"
 INPUTS = ("history", "lengths", "k", "exclude", "allow")
 OUTPUTS = ("items", "scores")
 EXPLAINED_INPUTS = ("history", "lengths")
-MAX_EXPLAINED = 100  # items of an answer that is explained
 MAX_EXPLAINING = 16  # explanations that wait; each asks the model once for every item of its history
 MAX_BYTES = 1 << 20  # of a request's body: room for an allow list of 100,000 ids
 MAX_REQUESTS = 1024
 MAX_BATCH = 32
 USUAL_K = 10
-POOL = 200  # items that diversity and quotas choose from
 NAMED = 10  # unknown ids that a message spells out; the problem document lists all
-
-Id = int | str
-
-
-class RecommendationRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What `POST /v1/recommendations` takes."""
-
-    history: Annotated[list[Id], msgspec.Meta(description="What the user has done, oldest first, by your own ids.")]
-    k: Annotated[
-        int | None,
-        msgspec.Meta(description="How many items to recommend; 10 if left out, or all where there are fewer."),
-    ] = None
-    exclude: Annotated[
-        list[Id],
-        msgspec.Meta(
-            description="Never recommend these; nor are items of the history, unless "
-            "the model's settings say `repeats`."
-        ),
-    ] = []
-    allow: Annotated[
-        list[Id] | None, msgspec.Meta(description="Recommend only these; left out or null: the whole catalogue.")
-    ] = None
-    on_unknown: Annotated[
-        Literal["error", "ignore"],
-        msgspec.Meta(description="An id that the model does not know: refuse the request, or go on without that id."),
-    ] = "error"
-    diversity: Annotated[
-        float,
-        msgspec.Meta(
-            ge=0,
-            le=1,
-            description="How unlike each other the items shall be: 0 leaves them in the order of their scores, 1 cares for "
-            f"nothing else (maximal marginal relevance over the best {POOL}).",
-        ),
-    ] = 0.0
-    at_most: Annotated[
-        dict[str, Annotated[int, msgspec.Meta(ge=0)]],
-        msgspec.Meta(
-            description='How many items may share a category of one feature: {"genres": 2}. An item of several counts in '
-            "its first."
-        ),
-    ] = {}
-    times: Annotated[
-        list[float] | None,
-        msgspec.Meta(
-            description="When each item of `history` was chosen, in seconds since 1970. Needed by a model whose settings say "
-            "`timed`; others pass them over."
-        ),
-    ] = None
-    explain: Annotated[
-        bool,
-        msgspec.Meta(
-            description="Add what the answer came from: `history`, and `leave_one_out` on each item. "
-            f"Takes longer, and k is {MAX_EXPLAINED} at most."
-        ),
-    ] = False
-
-
-class Recommendation(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One recommended item."""
-
-    id: Id
-    score: Annotated[
-        float, msgspec.Meta(description="The model's; higher is better, comparable within one answer only.")
-    ]
-    title: str | None = None
-    leave_one_out: Annotated[
-        list[float] | None,
-        msgspec.Meta(
-            description="With `explain`: how far this score falls when one item of `history` is left out, in their order; "
-            "negative where it rises. The largest carried the recommendation. Left out for a history of one item."
-        ),
-    ] = None
-
-
-class Read(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One item of the history, as the model read it."""
-
-    id: Id
-    attention: Annotated[
-        float,
-        msgspec.Meta(
-            description="Its share of what the model looked at, by attention rollout; the shares of a history sum to 1."
-        ),
-    ]
-    title: str | None = None
-
-
-class Model(msgspec.Struct, frozen=True):
-    """The model that answered."""
-
-    name: str
-    version: str | None
-
-
-class Recommendations(msgspec.Struct, frozen=True):
-    """What `POST /v1/recommendations` answers."""
-
-    items: Annotated[
-        list[Recommendation], msgspec.Meta(description="The best first; fewer than k if no more may be shown.")
-    ]
-    model: Model
-    unknown: Annotated[list[Id], msgspec.Meta(description='Ids that were ignored, with "on_unknown": "ignore".')] = []
-    history: Annotated[
-        list[Read] | msgspec.UnsetType,
-        msgspec.Meta(
-            description="With `explain`: the items that the model read, oldest first: the last `window` that it knows. "
-            "Empty where `allow` left nothing to recommend."
-        ),
-    ] = msgspec.UNSET
 
 
 @dataclass(frozen=True)
@@ -319,10 +217,7 @@ class Recommender:
     @property
     def endpoints(self) -> list[Endpoint]:
         """`POST /v1/recommendations`."""
-        (request, answer), schemas = msgspec.json.schema_components(
-            [RecommendationRequest, Recommendations], ref_template="#/components/schemas/{name}"
-        )
-        operation = _operation(request, answer, self._example())
+        operation, schemas = described(KIND, self._example())
         return [Endpoint(PATH, self._answer, operation, schemas, MAX_BYTES, MAX_REQUESTS)]
 
     @asynccontextmanager
@@ -525,31 +420,3 @@ def _twin(own: Id) -> Id | None:
     if isinstance(own, int):
         return str(own)
     return int(own) if own.isdecimal() and len(own) < 20 else None
-
-
-def _operation(request: dict[str, Any], answer: dict[str, Any], example: dict[str, Any]) -> dict[str, Any]:
-    found = {
-        "items": [{"id": example["history"][0], "score": 4.25, "title": "a title, where the catalogue has one"}],
-        "model": {"name": KIND, "version": "3"},
-        "unknown": [],
-    }
-    return {
-        "summary": "The next items for a user",
-        "description": (
-            "Ids are your own. Items of the history are not recommended, unless the model's settings say `repeats`, nor are "
-            "those in `exclude`. "
-            "The model reads the last `window` items of the history (see `/v1/models`); older ones still count as seen. "
-            'An id that the model does not know is refused with 422 and listed in `unknown`; with `"on_unknown": "ignore"` '
-            'it is left out instead. `"explain": true` tells what carried each recommendation.'
-        ),
-        "operationId": "recommend",
-        "tags": [KIND],
-        "requestBody": {"required": True, "content": {"application/json": {"schema": request, "example": example}}},
-        "responses": {
-            "200": {
-                "description": "The best items first.",
-                "content": {"application/json": {"schema": answer, "example": found}},
-            },
-            **problem_responses(503),
-        },
-    }

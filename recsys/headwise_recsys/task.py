@@ -48,7 +48,7 @@ class RecommenderTask(pl.LightningModule):
         return loss
 
     def validation_step(self, batch: Asked, _: int) -> None:
-        """Ranks of the targets among all items that the user has not seen."""
+        """Ranks of the targets among all items that may be given."""
         scores = self.model.scores(self.model.expects(batch.history, batch.lengths, batch.times))
         self._ranks.append(ranks(scores.float().cpu().numpy(), self.data, batch.queries))
 

@@ -173,6 +173,8 @@ def ml_1m() -> RecsysConfig:
     """MovieLens 1M, 6,040 users, 3,416 items.
 
     headwise train recsys ml-1m --data ../shared/data/ml-1m
+
+    With --fit.epochs 10, 26 minutes on a thread of a busy machine: test HR@10 .3224, NDCG@10 .1893 (seed 1).
     """
     return RecsysConfig(
         model=replace(_learns_fast(window=200), width=128, hidden=256, dropout=0.3),

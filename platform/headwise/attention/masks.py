@@ -45,6 +45,11 @@ class Mask:
         """The rules that must all allow a pair, this one alone where it is not a conjunction."""
         return self.parts or (self,)
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it leaves out nothing but the future and other sequences, which kernels that sum up the past can follow."""
+        return set(self.terms) <= {causal, same_segment}
+
     def __and__(self, other: "Mask") -> "Mask":
         """Visible where both rules allow it."""
         terms = tuple(dict.fromkeys(self.terms + other.terms))

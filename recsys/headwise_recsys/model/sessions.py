@@ -7,13 +7,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from headwise.attention import Bias, Coordinates, Mask, Pooling, View, causal, masked_softmax, same_segment
+from headwise.attention import Bias, Coordinates, Mask, Pooling, View, masked_softmax, same_segment
 
 
 class Sessions(nn.Module):
     """Softmax over the items of the query's own session and over one summary for each earlier one; a kernel.
 
-    A session ends where more than `gap` seconds pass before the next event. Each is pooled as sentences are in a document
+    A session ends where more than `gap` seconds pass before the next event. Each is pooled as words are in a sentence
     (Yang et al. 2016, eq. 5 to 7), its keys by their own weights and its values with them, as the groups of `Hierarchical` are,
     which are equally long. After the two levels of HRNN (Quadrana et al. 2017), whose upper one is recurrent. Memory is quadratic
     in length, twice that of softmax attention.
@@ -36,7 +36,7 @@ class Sessions(nn.Module):
         Raises:
             ValueError: of another mask, or a bias; a summary can neither leave out some of its items nor stand at one place.
         """
-        if not set(mask.terms) <= {causal, same_segment}:
+        if not mask.is_plain:
             raise ValueError(f"Sessions cannot follow the mask {mask}: only causal and same_segment")
         if biased:
             raise ValueError(

@@ -19,7 +19,7 @@ from headwise.attention.kernels._blocks import (
     restore,
     spread,
 )
-from headwise.attention.masks import Mask, causal, chunk, masked_softmax, same_segment
+from headwise.attention.masks import Mask, chunk, masked_softmax, same_segment
 from headwise.attention.pooling import Pooling
 from headwise.attention.view import View
 
@@ -55,7 +55,7 @@ class Hierarchical(nn.Module):
         Raises:
             ValueError: of another mask, or a bias; a summary can neither leave out some of its tokens nor stand at one place.
         """
-        if not set(mask.terms) <= {causal, same_segment}:
+        if not mask.is_plain:
             raise ValueError(
                 f"Hierarchical cannot follow the mask {mask}: only causal and same_segment; Window and Softmax can"
             )

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from headwise.attention.biases import Bias
 from headwise.attention.coordinates import Coordinates
 from headwise.attention.kernels._blocks import Layout, gather, layout, locate, restore
-from headwise.attention.masks import Mask, causal, same_segment
+from headwise.attention.masks import Mask, same_segment
 from headwise.attention.view import View
 
 _CHUNK = 64  # tokens between two sums; within a chunk every pair is evaluated
@@ -55,7 +55,7 @@ class Linear(nn.Module):
         Raises:
             ValueError: of another mask, or a bias; no sum can leave out single keys, or add to single scores.
         """
-        if not set(mask.terms) <= {causal, same_segment}:
+        if not mask.is_plain:
             raise ValueError(
                 f"Linear cannot follow the mask {mask}: only causal and same_segment; Window and Softmax can"
             )
