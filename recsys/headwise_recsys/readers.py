@@ -216,7 +216,7 @@ def _sequences(file: Path) -> "pl.LazyFrame":
 
 
 def _pairs(file: Path) -> "pl.LazyFrame | None":
-    # One item a line, which the reader of tables reads four times faster; anything else is left to the reader of lines.
+    # One item a line, which the reader of tables reads in half the time; anything else is left to the reader of lines.
     import polars as pl
 
     fields = re.fullmatch(r"\S+([ \t])\S+", _first_line(file))
