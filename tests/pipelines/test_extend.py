@@ -1,7 +1,9 @@
 """New items in a trained model, by their features: nothing is trained, and what it said of old items stays."""
 
 import json
+import shutil
 
+import numpy as np
 import pytest
 
 from headwise.model_folder import read_card
@@ -12,7 +14,18 @@ from headwise_recsys.service import load
 def featured(new_place, shop):
     """A run whose model knows items by their features too."""
     place = new_place()
-    flags = ("--model.features", "material,kind", "--fit.epochs", "2", "--model.width", "22", "--model.blocks", "1")
+    flags = (
+        "--model.features",
+        "material,kind",
+        "--fit.epochs",
+        "2",
+        "--model.width",
+        "22",
+        "--model.blocks",
+        "1",
+        "--model.transition",
+        "5",
+    )
     said = place.run("train", "recsys", "shopping", "--data", shop, *flags, "--json")
     assert said.code == 0, said.err
     return place, place.folder / said.json["folder"], said.json["run"]
@@ -40,6 +53,9 @@ def test_a_new_item_stands_beside_its_likes(featured, shop):
     assert after.recommend_many([["new-1", *history]], 5)[0]  # a history may hold it
     assert json.loads((place.folder / "grown/items.json").read_text())[-2:] == ["new-1", "new-2"]
     assert read_card(place.folder / "grown").name.endswith("2 more items")
+    arriving = np.load(place.folder / "grown/vectors.npy")[:, -5:]  # nothing has ever led to a new item
+    assert not arriving[-2:].any()
+    assert arriving[1:-2].any(axis=1).all()
 
 
 @pytest.mark.slow
@@ -54,6 +70,12 @@ def test_says_what_is_wrong(featured, shop, trained):
     assert (less.code, "has no material" in less.err) == (2, True), less.err
     ids = trained.place.run("extend", trained.model, "--items", shop / "items.csv", "--data", shop, *out)
     assert (ids.code, "train it with --model.features all" in ids.err) == (2, True), ids.err
+    other = place.folder / "other"
+    shutil.copytree(shop, other)
+    with (other / "events.csv").open("a", encoding="utf-8") as events:
+        events.write(f"user-0,sku-0001,{1_800_000_000}\n")
+    data = place.run("extend", run, "--items", table, "--data", other, *out)
+    assert (data.code, "not the data that" in data.err) == (2, True), data.err
     assert not (place.folder / "never").exists()
 
 

@@ -88,3 +88,10 @@ def test_published_recipes_are_as_published() -> None:
         assert not (config.loss.name == "softmax" and config.loss.unseen)
     assert PRESETS["esasrec"]().model == SASRecSettings(heads=1, gated=True, swiglu=True, dropout=0.1)
     assert PRESETS["gsasrec"]().loss == LossSettings(name="gbce", negatives=256, calibration=0.75)
+
+
+def test_what_was_seen_stays_in_the_loss_where_it_may_come_again() -> None:
+    assert RecsysConfig().unseen
+    assert not RecsysConfig(repeats=True).unseen
+    assert not RecsysConfig(loss=LossSettings(unseen=False)).unseen
+    assert not RecsysConfig(loss=LossSettings(name="bce")).unseen

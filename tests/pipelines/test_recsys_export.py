@@ -262,6 +262,9 @@ def test_a_timed_model_is_served_with_the_times_of_events(data: Interactions, tm
     fall = (expected - left_out)[best[0]].item()
     assert answer.items[0].leave_one_out[1] == pytest.approx(fall, abs=1e-4)
     assert answer.items != service.recommend(history, 5, times=[0, 1, 2]).items
+    long, when = [f"i{number}" for number in range(112, 121)], range(0, 9000, 1000)  # two more than the window holds
+    shown = service.recommend(long, 5, times=when).items
+    assert shown == service.recommend(long[2:], 5, times=when[2:], exclude=long[:2]).items
     unknown = service.recommend_many([["x", *history]], 5, times=[[1, *map(int, times)]])[0]
     assert unknown == [item.id for item in answer.items]
     with pytest.raises(InputError, match=r"times needs a number for each of the 3 items of history, it has none"):

@@ -131,3 +131,11 @@ def test_movielens_1m_has_1209_temporal_test_queries(tmp_path):
     assert data.times[split.test.targets].min() > 978_132_504  # 2000-12-29 23:28:24 UTC
     assert data.times[split.valid.targets].max() <= 978_132_504
     assert len(leave_one_out(data).test) == 6040
+
+
+def test_where_items_may_come_again_both_parts_know():
+    once = leave_one_out(interactions([[1, 2, 3, 4]]))
+    again = once.repeating()
+    assert (again.valid.repeats, again.test.repeats) == (True, True)
+    assert (once.valid.repeats, once.test.repeats) == (False, False)
+    assert again.valid.targets.tolist() == once.valid.targets.tolist()

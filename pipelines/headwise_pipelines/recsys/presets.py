@@ -153,6 +153,11 @@ class RecsysConfig:
     fit: FitSettings = field(default_factory=lambda: FitSettings(epochs=30, patience=6, average=0.998))
     export: ExportSettings = field(default_factory=ExportSettings)
 
+    @property
+    def unseen(self) -> bool:
+        """Whether the loss leaves out what the user of each position had seen: not where that may come again."""
+        return self.loss.name == "softmax" and self.loss.unseen and not self.repeats
+
     def __post_init__(self) -> None:
         at_least("", self, min_count=1, tokens=1, stride=0)
         if self.stride > self.model.window:

@@ -205,7 +205,7 @@ def _fit(
             tokens=config.tokens,
             seed=config.fit.seed,
             stride=config.stride or None,
-            seen=config.loss.name == "softmax" and config.loss.unseen and not config.repeats,
+            seen=config.unseen,
         ),
         settings=config.fit,
         folder=launched.folder.path / "refit" if again else launched.folder.path,
