@@ -19,6 +19,7 @@ from headwise.errors import InputError
 from headwise.model_folder import ModelCard, read_card
 from headwise.tracking.describe import DataFacts, git_commit
 from headwise.tracking.earlier import WEIGHTS
+from headwise.tracking.evidence import Evidence
 from headwise.tracking.figures import learning_curves
 from headwise.tracking.local import LocalRun
 from headwise.tracking.opening import open_run
@@ -210,23 +211,24 @@ class Launched:
         example: Mapping[str, np.ndarray],
         *,
         baselines: Mapping[str, Mapping[str, float]],
-        metric: str,
+        evidence: Evidence,
         mode: Literal["min", "max"],
     ) -> Outcome:
-        """Registers the model and promotes it if it is better than the champion.
+        """Registers the model and promotes it if it is shown to be better than the champion.
 
         Args:
             fitted: what training came to.
             card: as written into the model folder.
             example: one input of the graph, by name.
             baselines: test metrics of what costs nothing to build.
-            metric: by which the champion is chosen.
+            evidence: what the model was worth on each test case, by the metric that the champion is chosen by.
             mode: whether a better one is lower or higher.
         """
         test = {f"test/{key}": value for key, value in card.metrics.items()}
         self.run.metrics(test, step=0)
         for name, values in baselines.items():
             self.run.metrics({f"baseline/{name}/{key}": value for key, value in values.items()}, step=0)
+        evidence.keep(self.run)
         made, decision = None, "there is no registry without MLflow"
         promoted = False
         text = describe(card, baselines)
@@ -244,7 +246,7 @@ class Launched:
                 metrics=test,
                 data=self.data.fingerprint,
             )
-            verdict = promote(self.order.name, made, metric=f"test/{metric}", mode=mode)
+            verdict = promote(self.order.name, made, metric=f"test/{evidence.metric}", mode=mode)
             promoted, decision = verdict.promoted, verdict.reason
         return Outcome(
             product=self.order.product,

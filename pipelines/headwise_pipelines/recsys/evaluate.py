@@ -7,12 +7,12 @@ from pathlib import Path
 
 from headwise.errors import InputError
 from headwise.model_folder import ModelCard
+from headwise.significance import Comparison, compare, holm
 from headwise_pipelines.recsys.findings import Compared, Findings, Scored, SplitFindings
 from headwise_pipelines.recsys.judge import TESTED, Judge
 from headwise_pipelines.recsys.report import BASELINES, SPLITS, fitted_baselines
 from headwise_pipelines.recsys.served import Served
 from headwise_recsys.evaluation.leakage import check_split, leak
-from headwise_recsys.evaluation.significance import Comparison, compare, holm
 from headwise_recsys.interactions import Interactions
 from headwise_recsys.metrics import Floats
 from headwise_recsys.prepare import prepare

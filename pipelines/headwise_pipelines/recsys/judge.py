@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 
 from headwise.errors import InputError
+from headwise.significance import compare, interval, intervals
 from headwise_pipelines.recsys.findings import Metrics, Part, Scored
 from headwise_pipelines.recsys.served import Served
 from headwise_recsys.evaluation import beyond_accuracy as beyond
@@ -13,7 +14,6 @@ from headwise_recsys.evaluation.answers import Answers, answer, per_query
 from headwise_recsys.evaluation.leakage import seen_again
 from headwise_recsys.evaluation.sampled import negatives, sampled_metrics, sampled_ranks
 from headwise_recsys.evaluation.shuffling import shuffled
-from headwise_recsys.evaluation.significance import compare, interval, intervals
 from headwise_recsys.evaluation.slices import by_history, by_popularity
 from headwise_recsys.interactions import Interactions
 from headwise_recsys.metrics import Floats, Scorer

@@ -30,12 +30,13 @@ BASELINES: Mapping[str, Baseline] = {
     "item-kNN": ItemKNN(),
     "EASE": EASE(),
 }
+CUTOFFS = (1, 5, 10, 20)
 DENSE = 20_000  # items above which EASE, whose model is items x items numbers, is left out
 
 
 def test_metrics(scorer: Scorer, data: Interactions, split: Split) -> dict[str, float]:
     """HR, NDCG and MRR of a scorer on the test queries: full catalogue, whole history masked."""
-    return evaluate(scorer, data, split.test).metrics((1, 5, 10, 20))
+    return evaluate(scorer, data, split.test).metrics(CUTOFFS)
 
 
 def baselines(data: Interactions, split: Split) -> dict[str, Metrics]:

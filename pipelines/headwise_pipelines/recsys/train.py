@@ -10,6 +10,7 @@ import torch
 from headwise.attention import Bias, Kernel
 from headwise.errors import InputError
 from headwise.tracking.describe import DataFacts
+from headwise.tracking.evidence import Evidence
 from headwise.tracking.figures import attention_map, carried_recommendation
 from headwise.training.checkpoints import restore
 from headwise.training.fit import Fitted, fit
@@ -22,11 +23,12 @@ from headwise_pipelines.recsys.export import export, settings
 from headwise_pipelines.recsys.losses import chosen
 from headwise_pipelines.recsys.matching import rows
 from headwise_pipelines.recsys.presets import RecsysConfig, SASRecSettings
-from headwise_pipelines.recsys.report import SPLITS, baselines, other_split, test_metrics
+from headwise_pipelines.recsys.report import CUTOFFS, SPLITS, baselines, other_split
 from headwise_recsys.batches import Asked, InteractionBatches, ask
 from headwise_recsys.interactions import Interactions
 from headwise_recsys.item_features import Feature
 from headwise_recsys.leaving_out import drops
+from headwise_recsys.metrics import evaluate, ndcg
 from headwise_recsys.model import Content, PositionAndTime, SASRec, Sessions, sasrec
 from headwise_recsys.prepare import prepare
 from headwise_recsys.splits import Split, spans
@@ -50,19 +52,20 @@ def train(order: Order, config: RecsysConfig) -> Outcome:
         launched.run.figure("learning curves", curves(fitted, [MONITOR, "valid/hr_10"], order.preset))
         _draw_attention(launched, model, data, split)
         say("test: the model and its baselines")
-        metrics = test_metrics(ModelScorer(model), data, split)
+        tested = evaluate(ModelScorer(model), data, split.test)
         beside = baselines(data, split)
         card = launched.exported or export(
             model,
             data,
             split.valid,
             launched.model,
-            launched.card("recommender", settings(model), metrics),
+            launched.card("recommender", settings(model), tested.metrics(CUTOFFS)),
             config.export,
         )
         _report_other_split(launched, data, split)
         example = {name: value.numpy() for name, value in _example(data, split, model).items()}
-        return launched.finish(fitted, card, example, baselines=beside, metric="ndcg_10", mode=MODE)
+        evidence = Evidence("ndcg_10", _asked(split), ndcg(tested.ranks, 10))
+        return launched.finish(fitted, card, example, baselines=beside, evidence=evidence, mode=MODE)
 
 
 def trial(order: Order, config: RecsysConfig, watch: Watch) -> Fitted:
@@ -263,6 +266,10 @@ def _report_other_split(launched: Launched, data: Interactions, split: Split) ->
         return
     for name, values in baselines(data, other).items():
         launched.run.metrics({f"{other.name}/baseline/{name}/{key}": value for key, value in values.items()}, step=0)
+
+
+def _asked(split: Split) -> str:
+    return f"{split.name}, seen items too" if split.test.repeats else split.name
 
 
 def _example(data: Interactions, split: Split, model: SASRec) -> dict[str, torch.Tensor]:

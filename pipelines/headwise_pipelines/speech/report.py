@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from headwise_speech.batches import Spoken, evenly
 from headwise_speech.decoding import Hypothesis
-from headwise_speech.metrics import ErrorRate, character_error_rate, word_error_rate
+from headwise_speech.metrics import ErrorRate, character_error_rate, word_counts, word_error_rate
 from headwise_speech.model import Recogniser
 from headwise_speech.text import Vocabulary, normalise
 from headwise_speech.utterances import Utterances
@@ -44,6 +44,13 @@ class Heard:
     def characters(self) -> ErrorRate:
         """Character error rate, with counts."""
         return character_error_rate(self.references, self.hypotheses)
+
+    @property
+    def word_errors(self) -> NDArray[np.float64]:
+        """Of each utterance, float64 [utterances]."""
+        counts = word_counts(self.references, self.hypotheses)
+        errors: NDArray[np.float64] = (counts.sum(axis=1) - counts[:, 0]).astype(np.float64)  # all but the hits
+        return errors
 
     def metrics(self) -> dict[str, float]:
         """The figures that are tracked; rates are shares, errors are counts."""

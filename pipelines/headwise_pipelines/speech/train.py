@@ -8,6 +8,7 @@ import torch
 
 from headwise.errors import InputError
 from headwise.tracking.describe import DataFacts
+from headwise.tracking.evidence import Evidence
 from headwise.tracking.figures import attention_map, carried_words
 from headwise.training.checkpoints import restore
 from headwise.training.fit import Fitted, fit
@@ -57,7 +58,8 @@ def train(order: Order, config: SpeechConfig) -> Outcome:
         beside = {"commonest text": commonest_text(data).metrics()}
         waveform = data.waveform(int(data.subset("valid")[0]))[None]
         example = {"waveform": waveform, "lengths": torch.tensor([waveform.shape[1]]).numpy()}
-        return launched.finish(fitted, card, example, baselines=beside, metric="wer", mode=MODE)
+        evidence = Evidence("wer", "word errors of each utterance", heard.word_errors)
+        return launched.finish(fitted, card, example, baselines=beside, evidence=evidence, mode=MODE)
 
 
 def trial(order: Order, config: SpeechConfig, watch: Watch) -> Fitted:

@@ -7,7 +7,6 @@ from headwise.errors import InputError, NotFound
 from headwise.model_folder import read_card
 from headwise.tracking.connection import connect
 from headwise.tracking.local import LocalRun
-from headwise.tracking.promotion import promote
 from headwise.tracking.registry import fetch, register
 from headwise.tracking.run import Run
 
@@ -76,7 +75,7 @@ def test_a_store_that_lost_a_byte_gives_nothing(put, store):
 
 def test_a_name_that_is_not_there_is_answered_with_those_that_are(put, store):
     put()
-    promote("recommender", 1, metric="test/ndcg@10")
+    connect().MlflowClient().set_registered_model_alias("recommender", "champion", "1")
     for uri, message in {
         "models:/recogniser@champion": "no model is registered as recogniser; there are: recommender",
         "models:/recommender/7": "recommender has versions 1 and aliases @champion = 1",
@@ -105,34 +104,6 @@ def test_a_local_run_has_no_registry(tmp_path, model_folder):
         register(
             run, model_folder, "recommender", example=EXAMPLE, requirements=[], description="", metrics={}, data=""
         )
-
-
-def test_a_champion_gives_way_only_to_a_better_one_on_the_same_data(put, store):
-    for ndcg, data in ((0.2, "d"), (0.19, "d"), (0.21, "d"), (0.9, "other")):
-        put(ndcg, data)
-    first = promote("recommender", 1, metric="test/ndcg@10")
-    assert (first.promoted, first.reason, first.before) == (True, "nobody held it", None)
-    worse = promote("recommender", 2, metric="test/ndcg@10")
-    assert (worse.promoted, worse.reason) == (False, "test/ndcg@10 0.19 is not better than 0.2 of version 1")
-    better = promote("recommender", 3, metric="test/ndcg@10")
-    assert (better.promoted, better.before) == (True, 1)
-    other = promote("recommender", 4, metric="test/ndcg@10")
-    assert not other.promoted
-    assert "were measured on different data" in other.reason
-    forced = promote("recommender", 4, metric="test/ndcg@10", force="new catalogue")
-    assert (forced.promoted, forced.reason) == (True, "forced: new catalogue")
-    client = connect().MlflowClient()
-    assert int(client.get_model_version_by_alias("recommender", "champion").version) == 4
-    assert ": test/ndcg@10 0.19 is not better" in client.get_model_version("recommender", "2").tags["headwise.champion"]
-    assert client.get_model_version("recommender", "4").tags["headwise.champion"].endswith("forced: new catalogue")
-
-
-def test_a_metric_that_was_not_measured_is_named(put):
-    put()
-    put()
-    promote("recommender", 1, metric="test/ndcg@10")
-    with pytest.raises(InputError, match=r"recommender/2: has no metric test/wer; it has: test/ndcg_at_10"):
-        promote("recommender", 2, metric="test/wer", mode="min")
 
 
 def test_a_graph_must_have_its_kind_for_a_name(put, store, model_folder):

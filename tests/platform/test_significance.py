@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from headwise_recsys.evaluation.significance import compare, holm, interval, intervals, randomisation
+from headwise.significance import compare, holm, interval, intervals, randomisation
 
 
 def test_p_by_hand():
@@ -52,7 +52,7 @@ def test_p_is_never_nothing_and_the_same_again():
 
 @pytest.mark.parametrize("block", [1, 97, 1 << 20])
 def test_signs_are_drawn_in_blocks_of_any_size(block, monkeypatch):
-    monkeypatch.setattr("headwise_recsys.evaluation.significance.BLOCK", block)
+    monkeypatch.setattr("headwise.significance.BLOCK", block)
     p = randomisation(np.random.default_rng(2).normal(0.2, 1, 53), resamples=5000)
     assert p == pytest.approx(stats.ttest_1samp(np.random.default_rng(2).normal(0.2, 1, 53), 0).pvalue, abs=0.02)
 

@@ -1,12 +1,13 @@
-"""How sure a figure is, and whether two scorers that answered the same queries really differ."""
+"""How sure a figure is, and whether two models that were asked the same really differ."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headwise_recsys.metrics import Floats
+Floats: TypeAlias = NDArray[np.float64]
 
 BLOCK = 1 << 20  # random signs that are drawn at once
 
