@@ -6,7 +6,8 @@
     headwise evaluate MODEL... --data PATH           models beside baselines, as a page with tests and plots
     headwise export RUN --out DIR                    the model folder of a run
     headwise extend RUN --items FILE --out DIR       the same, with new items that it knows by their features
-    headwise promote NAME VERSION                    make a version the champion
+    headwise promote NAME VERSION                    make a version the champion, if it is shown to be better
+    headwise rollback NAME                           make the version before it the champion again
     headwise serve MODEL...                          answer requests over HTTP
     headwise recommend MODEL ITEM...                 ask a recommender
     headwise transcribe MODEL FILE...                ask a recogniser
@@ -145,7 +146,13 @@ def _extend(options: argparse.Namespace) -> Mapping[str, Any]:
 def _promote(options: argparse.Namespace) -> Mapping[str, Any]:
     from headwise_pipelines.models import promote
 
-    return promote(options.name, options.version, alias=options.alias, force=options.force)
+    return promote(options.name, options.version, alias=options.alias, force=options.force, latency=options.latency)
+
+
+def _rollback(options: argparse.Namespace) -> Mapping[str, Any]:
+    from headwise_pipelines.models import rollback
+
+    return rollback(options.name, alias=options.alias, reason=options.reason)
 
 
 def _serve(options: argparse.Namespace) -> None:
@@ -287,11 +294,19 @@ def _parser() -> argparse.ArgumentParser:
     extend.add_argument("--data", type=Path, required=True, metavar="PATH", help="what the run was trained on")
     extend.add_argument("--out", type=Path, required=True, help="folder to write; must not exist")
 
-    promote = command("promote", _promote, "Make a version the champion, if it is better than the present one.")
+    promote = command("promote", _promote, "Make a version the champion, if it is shown to be better.")
     promote.add_argument("name", metavar="NAME")
     promote.add_argument("version", metavar="VERSION")
     promote.add_argument("--alias", default="champion")
-    promote.add_argument("--force", metavar="REASON", help="promote whatever the figures say; the reason is recorded")
+    promote.add_argument("--force", metavar="REASON", help="promote whatever the test says; the reason is recorded")
+    promote.add_argument(
+        "--latency", type=float, metavar="MS", help="milliseconds that a request may take its graph, at most"
+    )
+
+    rollback = command("rollback", _rollback, "Make the version champion again that was it before.")
+    rollback.add_argument("name", metavar="NAME")
+    rollback.add_argument("--alias", default="champion")
+    rollback.add_argument("--reason", default="no reason given", help="is recorded on both versions")
 
     serve = command("serve", _serve, "Answer requests over HTTP.")
     serve.add_argument(

@@ -16,7 +16,7 @@ from headwise_pipelines.training import NAMES, presets_of
 
 TRAIN = ("train", "recsys", "shopping", "--data", "SHOP")
 COMMANDS = (
-    *("quickstart", "train", "sweep", "evaluate", "export", "promote"),
+    *("quickstart", "train", "sweep", "evaluate", "export", "promote", "rollback"),
     *("serve", "recommend", "transcribe", "ui", "doctor"),
 )
 HEAVY = "{'torch', 'mlflow', 'polars', 'numpy', 'onnx', 'onnxruntime', 'pytorch_lightning', 'fastapi'}"
@@ -122,6 +122,8 @@ def test_flags_go_over_the_file_and_the_file_over_the_preset(place) -> None:
         (["promote", "recommender", "one"], "version 'one' is not a number"),
         (["promote", "recommender", "1", "--force", ""], "--force needs a reason"),
         (["promote", "recommender", "1", "--alias", "a@b"], "--alias 'a@b': letters, digits, _ and -"),
+        (["rollback", "nosuch"], "models:/nosuch@champion: no model is registered as nosuch; there are: none"),
+        (["rollback", "recommender", "--alias", "v2"], "--alias 'v2': letters, digits, _ and -"),
         (["serve", "nosuch"], "nosuch: not a model folder"),
         (["serve", "models:recommender"], "models:recommender: not a model; write models:/NAME@ALIAS"),
         (["serve", "RECOMMENDER", "RECOMMENDER"], "two of the models recommender, recommender answer /v1/rec"),

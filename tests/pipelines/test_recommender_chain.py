@@ -82,6 +82,7 @@ def test_model_folder_is_complete_and_says_where_it_comes_from(trained) -> None:
     assert card.files.keys() == {
         "recommender.onnx",
         "explanation.onnx",
+        "examples.npz",
         "vectors.npy",
         "categories.json",
         "items.json",
@@ -207,4 +208,15 @@ def test_only_a_better_version_becomes_champion_unless_forced(trained, place) ->
     with place.entered() as client:
         version = client.get_model_version_by_alias("recommender", "champion")
     assert int(version.version) == loser
-    assert version.tags["headwise.champion"].endswith("forced: the others were tired")
+    assert version.tags["headwise.champion"].split("\n")[0].endswith("forced: the others were tired")
+    said = place.run("promote", "recommender", 3 - loser, "--force", "fast enough?", "--latency", 1e-9)
+    assert said.code == 2
+    assert re.search(r"not promoted: it takes [\d.e-]+ ms for a request, 1e-09 are allowed$", said.refusal)
+    said = place.run("rollback", "recommender", "--reason", "they woke up", "--json")
+    assert said.json == {
+        "name": "recommender",
+        "alias": "champion",
+        "version": 3 - loser,
+        "before": loser,
+        "reason": "they woke up",
+    }

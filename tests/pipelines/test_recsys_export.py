@@ -82,6 +82,7 @@ def test_the_folder_holds_a_proved_graph_and_the_ids(data: Interactions, model: 
     assert read_card(folder).files.keys() == {
         "recommender.onnx",
         "explanation.onnx",
+        "examples.npz",
         "vectors.npy",
         "items.json",
         "titles.json",
