@@ -1,6 +1,8 @@
 """Models in use: served over HTTP, or asked once from the command line. No torch in this process."""
 
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import msgspec
 from headwise.errors import InputError
 from headwise.model_folder import read_card
 from headwise.serving.app import create_app
-from headwise.serving.registry import Located, resolve
+from headwise.serving.registry import Located, moves, resolve, version_of
 from headwise.serving.server import run
 from headwise.serving.service import Service
 
@@ -19,7 +21,7 @@ LEVELS = " ▁▂▃▄▅▆▇█"
 
 
 def serve(models: Sequence[str], *, host: str, port: int, threads: int, max_seconds: float) -> None:
-    """Answers requests until it is stopped.
+    """Answers requests until it is stopped; where an alias moves meanwhile, with the version that it then names.
 
     Args:
         models: `models:/name@alias`, `models:/name/version` or model folders, one of each kind at most.
@@ -28,7 +30,37 @@ def serve(models: Sequence[str], *, host: str, port: int, threads: int, max_seco
         threads: of one run of a graph.
         max_seconds: longest recording to accept.
     """
-    run(create_app([load(model, threads=threads, max_seconds=max_seconds) for model in models]), host, port)
+    services = [load(model, threads=threads, max_seconds=max_seconds) for model in models]
+    sources = {
+        service.name: Registered(model, threads, max_seconds)
+        for model, service in zip(models, services, strict=True)
+        if moves(model)
+    }
+    run(create_app(services, sources), host, port)
+
+
+@dataclass(frozen=True)
+class Registered:
+    """The versions that an alias in the registry names, one after the other; a `headwise.serving.changing.Source`.
+
+    Attributes:
+        reference: `models:/name@alias`.
+        threads: of one run of a graph.
+        max_seconds: longest recording to accept.
+    """
+
+    reference: str
+    threads: int
+    max_seconds: float
+
+    def version(self) -> str:
+        """The version that it names now."""
+        return version_of(self.reference)
+
+    def load(self, version: str) -> Service:
+        """A version, ready to be started."""
+        name = re.split("[@/]", self.reference.removeprefix("models:/"))[0]
+        return load(f"models:/{name}/{version}", threads=self.threads, max_seconds=self.max_seconds)
 
 
 def load(model: str, *, threads: int = 1, max_seconds: float = 60.0) -> Service:

@@ -4,7 +4,7 @@ FastAPI is the shell: it serves the small routes and writes most of the OpenAPI 
 are plain Starlette with msgspec: a request to them costs about half of what FastAPI with pydantic would take.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.resources import files
 from typing import Any
@@ -20,6 +20,7 @@ from starlette.routing import Route
 from headwise import __version__
 from headwise.errors import HeadwiseError, InputError
 from headwise.serving.bodies import json_response, limited
+from headwise.serving.changing import EVERY, PROBATION, Slot, Source
 from headwise.serving.openapi import problem_responses, with_endpoints
 from headwise.serving.problems import Refusal, answer_error, overloaded
 from headwise.serving.service import Endpoint, Service
@@ -33,23 +34,40 @@ PAGE_POLICY = (
 DESCRIPTION = "Next-item recommendations and speech recognition. Every error is an RFC 9457 problem document."
 
 
-def create_app(services: Sequence[Service]) -> FastAPI:
+def create_app(
+    services: Sequence[Service],
+    sources: Mapping[str, Source] | None = None,
+    *,
+    every: float = EVERY,
+    probation: float = PROBATION,
+) -> FastAPI:
     """The ASGI application that serves the given models.
+
+    Args:
+        services: the models to begin with.
+        sources: by a model's name, where its later versions come from; the others stay as they are.
+        every: seconds between two looks at a source.
+        probation: seconds for which the version before stays warm.
 
     Raises:
         InputError: no service, or two that answer the same route.
     """
-    endpoints = [endpoint for service in services for endpoint in service.endpoints]
-    _check(services, endpoints)
+    _check(services)
     metrics = Metrics()
-    for service in services:
-        metrics.watch(service)
+    sources = sources or {}
+    slots = [
+        Slot(service, sources.get(service.name), changed=metrics.change, every=every, probation=probation)
+        for service in services
+    ]
+    for slot in slots:
+        metrics.watch(slot)
+    routed = {endpoint.path: (slot, endpoint) for slot in slots for endpoint in slot.service.endpoints}
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            for service in services:
-                await stack.enter_async_context(service.running())
+            for slot in slots:
+                await stack.enter_async_context(slot.running())
             app.state.ready = True
             yield
             app.state.ready = False
@@ -57,30 +75,34 @@ def create_app(services: Sequence[Service]) -> FastAPI:
     app = FastAPI(
         title="headwise", version=__version__, description=DESCRIPTION, lifespan=lifespan, docs_url=None, redoc_url=None
     )
-    app.state.ready = False
+    app.state.ready, app.state.slots = False, slots
     for error in (HeadwiseError, HTTPException):
         app.add_exception_handler(error, answer_error)
-    app.router.routes.extend(Route(each.path, _answering(each), methods=["POST"]) for each in endpoints)
+    app.router.routes.extend(Route(path, _answering(*each), methods=["POST"]) for path, each in routed.items())
     app.router.routes.append(Route("/", _page("index.html")))
     app.router.routes.append(Route("/docs", _page("docs.html")))
-    _add_small_routes(app, services, metrics)
-    document = with_endpoints(get_openapi(**_description(app)), endpoints)
-    app.openapi = lambda: document  # type: ignore[method-assign]  # FastAPI's documented way to extend it
+    _add_small_routes(app, slots, metrics)
+
+    def document() -> dict[str, Any]:
+        endpoints = [endpoint for slot in slots for endpoint in slot.service.endpoints]
+        return with_endpoints(get_openapi(**_description(app)), endpoints)
+
+    app.openapi = document  # type: ignore[method-assign]  # FastAPI's documented way to extend it
     paths = [route.path for route in app.routes if isinstance(route, Route)]
     app.add_middleware(Telemetry, metrics=metrics, routes=paths)
     return app
 
 
-def _check(services: Sequence[Service], endpoints: Sequence[Endpoint]) -> None:
+def _check(services: Sequence[Service]) -> None:
     if not services:
         raise InputError("there is no model to serve; name at least one")
-    paths = [endpoint.path for endpoint in endpoints]
+    paths = [endpoint.path for service in services for endpoint in service.endpoints]
     if twice := sorted({path for path in paths if paths.count(path) > 1}):
         names = ", ".join(service.name for service in services)
         raise InputError(f"two of the models {names} answer {twice[0]}; serve one of them on another port")
 
 
-def _answering(endpoint: Endpoint) -> Any:
+def _answering(slot: Slot, endpoint: Endpoint) -> Any:
     inside = 0
 
     async def answer(request: Request) -> Response:
@@ -89,7 +111,7 @@ def _answering(endpoint: Endpoint) -> Any:
             raise overloaded(f"{endpoint.max_requests} requests are being answered already")
         inside += 1
         try:
-            return await endpoint.handler(limited(request, endpoint.max_bytes))
+            return await slot.answer(endpoint.path, limited(request, endpoint.max_bytes))
         finally:
             inside -= 1
 
@@ -106,7 +128,7 @@ def _page(name: str) -> Any:
     return page
 
 
-def _add_small_routes(app: FastAPI, services: Sequence[Service], metrics: Metrics) -> None:
+def _add_small_routes(app: FastAPI, slots: Sequence[Slot], metrics: Metrics) -> None:
     @app.get("/healthz", summary="Whether the process lives", tags=["operation"])
     async def healthz() -> dict[str, str]:
         return {"status": "alive"}
@@ -124,15 +146,15 @@ def _add_small_routes(app: FastAPI, services: Sequence[Service], metrics: Metric
 
     @app.get("/v1/models", summary="The models served", tags=["operation"])
     async def models() -> Response:
-        return json_response({"object": "list", "data": [_model(service) for service in services]})
+        return json_response({"object": "list", "data": [_model(slot) for slot in slots]})
 
     @app.get("/metrics", summary="Metrics for Prometheus", tags=["operation"], response_class=PlainTextResponse)
     async def prometheus() -> Response:
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
 
-def _model(service: Service) -> dict[str, Any]:
-    card = service.card
+def _model(slot: Slot) -> dict[str, Any]:
+    service, card = slot.service, slot.service.card
     return {
         "id": service.name,
         "object": "model",
@@ -144,6 +166,7 @@ def _model(service: Service) -> dict[str, Any]:
         "settings": dict(card.settings),
         "metrics": dict(card.metrics),
         "provenance": dict(card.provenance),
+        **slot.state,
     }
 
 

@@ -22,6 +22,10 @@ SCHEME = "mlflow-artifacts"
 PATIENCE = 30  # seconds without a byte
 
 
+class Unreachable(InputError):
+    """The server does not answer, or answers that it cannot at the moment."""
+
+
 class MlflowServer:
     """A registry (see `headwise.serving.registry`) behind http or https.
 
@@ -120,7 +124,7 @@ class MlflowServer:
                 raise _refused(self.uri, path, error) from error
         except (URLError, HTTPException, OSError) as error:
             why = getattr(error, "reason", error)
-            raise InputError(f"{self.uri}: cannot be reached ({why}); start it, or set MLFLOW_TRACKING_URI") from error
+            raise Unreachable(f"{self.uri}: cannot be reached ({why}); start it, or set MLFLOW_TRACKING_URI") from error
 
 
 def _inside(location: str, *parts: str) -> str:
@@ -148,4 +152,5 @@ def _refused(uri: str, path: str, error: HTTPError) -> InputError:
         401: "; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
         403: "; the server may not know this host name: see MLFLOW_SERVER_ALLOWED_HOSTS",
     }
-    return InputError(f"{uri}: {path}: {error.code} {message}{hints.get(error.code, '')}")
+    kind = Unreachable if error.code >= 500 else InputError
+    return kind(f"{uri}: {path}: {error.code} {message}{hints.get(error.code, '')}")

@@ -7,6 +7,7 @@
 A registry is a tracking server (http, https), asked through its REST API, or MLflow's own SQLite file, read directly.
 """
 
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -20,12 +21,15 @@ from headwise.errors import InputError, NotFound
 from headwise.files import replacing
 from headwise.model_folder import CARD
 from headwise.serving.mlflow_database import MlflowDatabase
-from headwise.serving.mlflow_server import MlflowServer
+from headwise.serving.mlflow_server import MlflowServer, Unreachable
 
 DEFAULT = "sqlite:///mlflow.db"
 CACHE = Path(".headwise/models")
 ORIGIN = "origin.txt"  # beside a fetched model's files: where they came from, since a new registry counts from 1 again
+LAST = "last "  # and a reference: the version that was fetched for it last
 INSIDE = ("headwise", ".")  # where our folder lies in a registered model's own
+
+log = logging.getLogger(__name__)
 
 REFERENCE = re.compile(r"models:/(?P<name>[^/:@.][^/:@]*)(?:@(?P<alias>[^/@]+)|/(?P<version>\d+|latest))")
 
@@ -55,8 +59,28 @@ class Registry(Protocol):
         """The URI of a version's artifacts."""
 
 
+def moves(reference: str) -> bool:
+    """Whether the version that a reference names can become another one: an alias moves, and so does `latest`."""
+    match = REFERENCE.fullmatch(reference)
+    return match is not None and (match["alias"] is not None or match["version"] == "latest")
+
+
+def version_of(reference: str, *, registry: str | None = None) -> str:
+    """The version that a reference of a registry names now.
+
+    Raises:
+        NotFound: there is no such name, alias or version.
+        InputError: the registry cannot be read.
+    """
+    match, uri = _parsed(reference), _uri(registry)
+    with _opened(uri) as store:
+        return _version(store, uri, match["name"], match["alias"], match["version"])
+
+
 def resolve(reference: str, *, registry: str | None = None, cache: Path = CACHE) -> Located:
     """The local folder of the model that a reference names, fetched if it lies on a tracking server.
+
+    A server that cannot be reached is no reason not to start: the version that was fetched last for this reference is taken.
 
     Args:
         reference: `models:/name@alias`, `models:/name/version` or a folder.
@@ -69,19 +93,58 @@ def resolve(reference: str, *, registry: str | None = None, cache: Path = CACHE)
     """
     if not reference.startswith("models:"):
         return Located(_model_folder(Path(reference)))
+    match, uri = _parsed(reference), _uri(registry)
+    try:
+        return _located(match, uri, cache)
+    except Unreachable as error:
+        kept = _last(match, uri, cache)
+        if kept is None:
+            raise
+        log.warning("%s: %s is served, the last one that was fetched", error, f"{kept.name}/{kept.version}")
+        return kept
+
+
+def _parsed(reference: str) -> re.Match[str]:
     match = REFERENCE.fullmatch(reference)
     if not match:
         raise InputError(f"{reference}: not a model; write models:/NAME@ALIAS, models:/NAME/VERSION, or a folder")
-    uri = registry or os.environ.get("MLFLOW_REGISTRY_URI") or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT
+    return match
+
+
+def _uri(registry: str | None) -> str:
+    return registry or os.environ.get("MLFLOW_REGISTRY_URI") or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT
+
+
+def _located(match: re.Match[str], uri: str, cache: Path) -> Located:
+    reference = match[0]
     with _opened(uri) as store:
         name = match["name"]
         version = _version(store, uri, name, match["alias"], match["version"])
         location = store.location(name, version)
         if isinstance(store, MlflowServer) and store.keeps(location):
-            folder = _fetched(store, location, cache / quote(name, safe="") / version, reference)
+            folder = _fetched(store, location, _kept(cache, name, version), reference)
+            with replacing(_kept(cache, name, LAST + quote(reference, safe=""))) as draft:
+                draft.write_text(version, encoding="utf-8")
         else:
             folder = _model_folder(_local_path(location, reference))
     return Located(folder, name, version)
+
+
+def _last(match: re.Match[str], uri: str, cache: Path) -> Located | None:
+    """What was fetched last for a reference from a server that cannot be reached now."""
+    note = _kept(cache, match["name"], LAST + quote(match[0], safe=""))
+    if not note.is_file():
+        return None
+    version = note.read_text(encoding="utf-8")
+    folder = _kept(cache, match["name"], version)
+    origin = folder / ORIGIN
+    if not origin.is_file() or not origin.read_text(encoding="utf-8").startswith(f"{uri.rstrip('/')} "):
+        return None
+    return Located(folder, match["name"], version)
+
+
+def _kept(cache: Path, name: str, what: str) -> Path:
+    return cache / quote(name, safe="") / what
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Plat
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from headwise.serving.changing import Slot
 from headwise.serving.problems import CLIENT_GONE, problem
 from headwise.serving.service import Service
 
@@ -44,12 +45,33 @@ class Metrics:
             "headwise_model_info", "1 for every model served.", ["model", "kind", "version", "trained_as", "run"],
             registry=self.registry,
         )  # fmt: skip
+        self._changes = Counter(
+            "headwise_model_changes", "Versions that took the place of another.", ["model", "why"],
+            registry=self.registry,
+        )  # fmt: skip
+        self._registry = Gauge(
+            "headwise_registry_up", "Whether the registry of a model could be asked.", ["model"], registry=self.registry
+        )
+        self._refused = Gauge(
+            "headwise_model_refused", "Versions that should be served and are not.", ["model"], registry=self.registry
+        )
 
-    def watch(self, service: Service) -> None:
-        """Adds one service's model, its batches and its queue."""
-        run = str(service.card.provenance.get("run", ""))
-        self._models.labels(service.name, service.kind, service.version or "", service.card.name, run).set(1)
-        self._depth.labels(service.name).set_function(lambda: service.batcher.depth)
+    def watch(self, slot: Slot) -> None:
+        """Adds one model: its version, its batches, its queue, and whether its registry answers."""
+        name = slot.service.name
+        self._depth.labels(name).set_function(lambda: slot.service.batcher.depth)
+        self._registry.labels(name).set_function(lambda: not slot.trouble)
+        self._refused.labels(name).set_function(lambda: len(slot.refused))
+        self._serve(slot.service)
+
+    def change(self, before: Service, after: Service, why: str) -> None:
+        """Records that one version took the place of another."""
+        self._models.remove(*_labels(before))
+        self._changes.labels(after.name, why).inc()
+        self._serve(after)
+
+    def _serve(self, service: Service) -> None:
+        self._models.labels(*_labels(service)).set(1)
         service.batcher.observe = self._batch.labels(service.name).observe
 
 
@@ -121,6 +143,11 @@ class JsonLines(logging.Formatter):
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return msgspec.json.encode(line).decode()
+
+
+def _labels(service: Service) -> tuple[str, str, str, str, str]:
+    run = str(service.card.provenance.get("run", ""))
+    return service.name, service.kind, service.version or "", service.card.name, run
 
 
 def _request_id(scope: Scope) -> str:

@@ -20,7 +20,7 @@ import pytest
 
 from headwise.errors import InputError, NotFound
 from headwise.model_folder import ModelCard, read_card, writing
-from headwise.serving.registry import Located, resolve
+from headwise.serving.registry import Located, moves, resolve, version_of
 
 # The columns that are read of what MLflow 3.17 writes; test_a_store_that_mlflow_made holds them against MLflow itself.
 SCHEMA = """
@@ -243,6 +243,26 @@ def test_a_server_that_is_not_there(tmp_path: Path) -> None:
         resolve("models:/recommender/9", registry="http://127.0.0.1:1", cache=tmp_path)
 
 
+def test_a_server_that_goes_away_leaves_the_last_version_that_was_fetched(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache = tmp_path / "cache"
+    resolve("models:/recommender/latest", registry=server, cache=cache)
+    champion = resolve("models:/recommender@champion", registry=server, cache=cache)
+
+    def away(*_: Any, **__: Any) -> None:
+        raise ConnectionRefusedError("nobody listens")
+
+    monkeypatch.setattr("headwise.serving.mlflow_server.urlopen", away)
+    assert resolve("models:/recommender@champion", registry=server, cache=cache) == champion
+    assert resolve("models:/recommender/latest", registry=server, cache=cache).version == "10"
+    assert "nobody listens" in caplog.text
+    assert "recommender/9 is served, the last one that was fetched" in caplog.text
+    for reference, registry in (("models:/recommender@new", server), ("models:/recommender@champion", f"{server}0")):
+        with pytest.raises(InputError, match="cannot be reached"):
+            resolve(reference, registry=registry, cache=cache)
+
+
 REGISTER = """
 import sys, mlflow
 mlflow.set_tracking_uri(sys.argv[1])
@@ -322,3 +342,24 @@ def wait_for(url: str) -> None:
             return
         time.sleep(0.1)
     pytest.fail(f"{url} did not answer within a minute")
+
+
+@pytest.mark.parametrize(
+    ("reference", "expected"),
+    [
+        ("models:/recommender@champion", True),
+        ("models:/recommender/latest", True),
+        ("models:/recommender/3", False),
+        ("some/folder", False),
+    ],
+)
+def test_what_can_name_another_version_later(reference: str, expected: bool) -> None:
+    assert moves(reference) is expected
+
+
+def test_the_version_alone(database: Path) -> None:
+    registry = f"sqlite:///{database}"
+    assert version_of("models:/recommender@champion", registry=registry) == "2"
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("UPDATE registered_model_aliases SET version = 7")
+    assert version_of("models:/recommender@champion", registry=registry) == "7"
