@@ -14,6 +14,7 @@ from headwise_speech.augmentation import SPEEDS, change_speed
 from headwise_speech.text import Vocabulary
 from headwise_speech.utterances import Utterances
 
+SEEDS = 2**31  # a batch's seeds lie below
 JITTER = 0.1  # standard deviation of log duration when utterances are sorted, so that their neighbours change
 
 
@@ -77,7 +78,7 @@ class BatchOrder(Sampler[list[Drawn]]):
     def __iter__(self) -> Iterator[list[Drawn]]:
         rng = np.random.default_rng([self.seed, self.epoch])
         speeds = rng.choice(self.speeds, len(self.indices))
-        seeds = rng.integers(0, 2**31, len(self.indices))
+        seeds = rng.integers(0, SEEDS, len(self.indices))
         durations = self.durations / speeds
         order = np.argsort(durations * np.exp(rng.normal(0, JITTER, len(durations))), kind="stable")
         batches = _cut(order, durations, self.batches)

@@ -12,7 +12,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from headwise.attention import rows
 from headwise.transformer import rollout
 from headwise_speech.frontend import HOP, SAMPLE_RATE
-from headwise_speech.model import REDUCTION, Recogniser
+from headwise_speech.model import Recogniser
+from headwise_speech.subsampling import REDUCTION
 
 INPUTS = ("waveform", "lengths")
 OUTPUTS = ("log_probs", "frames")

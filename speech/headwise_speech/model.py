@@ -4,46 +4,33 @@ from collections.abc import Callable
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from headwise.attention import Attention, Bias, Kernel, Mask, Rotary, Softmax, View, rows, same_segment
-from headwise.transformer import Block, DepthwiseConvolution, Encoder, FeedForward
+from headwise.attention import (
+    Attention,
+    Bias,
+    Kernel,
+    Mask,
+    Rotary,
+    SinusoidalPositions,
+    Softmax,
+    View,
+    rows,
+    same_segment,
+)
+from headwise.transformer import Block, Decoder, DecoderBlock, DepthwiseConvolution, Encoder, FeedForward, Writer
 from headwise_speech.frontend import LogMel
+from headwise_speech.subsampling import Subsampling
 
-REDUCTION = 4  # spectrogram frames for one frame of the encoder, which is therefore 40 ms
-
-
-class Subsampling(nn.Module):
-    """Two convolutions over time and frequency that halve both, then a projection (as in Conformer, Gulati et al. 2020).
-
-    Padding is zeroed before each convolution, so the answer for a row does not depend on its batch-mates.
-
-    Args:
-        mels: of the spectrogram.
-        channels: of the convolutions; they are what a step costs here.
-        width: of the tokens that come out.
-    """
-
-    def __init__(self, mels: int, channels: int, width: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(1, channels, 3, stride=2, padding=1)
-        self.second = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
-        self.project = nn.Linear(channels * -(-mels // REDUCTION), width)
-
-    def forward(
-        self, spectrogram: Float[Tensor, "batch frames mels"], frames: Int[Tensor, " batch"]
-    ) -> tuple[Float[Tensor, "batch time width"], Int[Tensor, " batch"]]:
-        """A quarter as many tokens, rounded up twice, and how many of them each row has."""
-        signal = spectrogram[:, None]
-        for convolution in (self.first, self.second):
-            real = rows(frames, signal.shape[2]).segment > 0
-            signal = F.relu(convolution(signal * real[:, None, :, None]))
-            frames = (frames + 1) // 2
-        return self.project(signal.transpose(1, 2).flatten(2)), frames
+BLANK = (
+    0  # of CTC; no transcript holds it, so that for the attention decoder it stands before and after every transcript
+)
 
 
 class Recogniser(nn.Module):
-    """A recogniser trained with connectionist temporal classification (Graves et al. 2006); token 0 is its blank.
+    """A recogniser with two ears: connectionist temporal classification (CTC, Graves et al. 2006), and an attention decoder.
+
+    CTC hears every frame by itself, which a beam searches fast; the decoder hears a transcript as a whole, and judges the few
+    that the beam found (hybrid CTC/attention, Watanabe et al. 2017).
 
     Args:
         front_end: from waveform to spectrogram.
@@ -53,6 +40,7 @@ class Recogniser(nn.Module):
         vocab: how many tokens a transcript is written with, blank included.
         mask: who may look at whom; add `chunk(...)` for one that can run while the speaker speaks.
         positions: gives the vector that is added to each token for its position; without it the encoder must know order itself.
+        decoder: the attention decoder; None for CTC alone.
         dropout: on the tokens that enter the encoder.
 
     Raises:
@@ -69,6 +57,7 @@ class Recogniser(nn.Module):
         *,
         mask: Mask = same_segment,
         positions: nn.Module | None = None,
+        decoder: Writer | None = None,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
@@ -76,6 +65,7 @@ class Recogniser(nn.Module):
         self.positions = positions
         self.front_end, self.subsampling, self.encoder = front_end, subsampling, encoder
         self.dropout, self.head, self.mask = nn.Dropout(dropout), nn.Linear(width, vocab), mask
+        self.decoder = decoder
 
     def forward(
         self, waveform: Float[Tensor, "batch samples"], lengths: Int[Tensor, " batch"]
@@ -92,9 +82,50 @@ class Recogniser(nn.Module):
         self, spectrogram: Float[Tensor, "batch frames mels"], frames: Int[Tensor, " batch"]
     ) -> tuple[Float[Tensor, "batch time vocab"], Int[Tensor, " batch"]]:
         """The same from a normalised spectrogram."""
+        encoded, time = self.encode(spectrogram, frames)
+        return self.read(encoded), time
+
+    def encode(
+        self, spectrogram: Float[Tensor, "batch frames mels"], frames: Int[Tensor, " batch"]
+    ) -> tuple[Float[Tensor, "batch time width"], Int[Tensor, " batch"]]:
+        """What the encoder makes of a normalised spectrogram, and how many frames of it each row has."""
         tokens, time, view = self._embed(spectrogram, frames)
-        logits: Tensor = self.head(self.encoder(tokens, view))
-        return logits.float().log_softmax(-1), time
+        return self.encoder(tokens, view), time
+
+    def depths(
+        self, spectrogram: Float[Tensor, "batch frames mels"], frames: Int[Tensor, " batch"]
+    ) -> tuple[list[Float[Tensor, "batch time width"]], Int[Tensor, " batch"]]:
+        """What each block makes of it, all of which `read` can read; the last is that of `encode`."""
+        tokens, time, view = self._embed(spectrogram, frames)
+        return self.encoder.depths(tokens, view), time
+
+    def read(self, encoded: Float[Tensor, "batch time width"]) -> Float[Tensor, "batch time vocab"]:
+        """The log-probabilities by CTC."""
+        logits: Tensor = self.head(encoded)
+        return logits.float().log_softmax(-1)
+
+    def transcribed(
+        self,
+        encoded: Float[Tensor, "batch time width"],
+        time: Int[Tensor, " batch"],
+        tokens: Int[Tensor, "batch longest"],
+    ) -> Float[Tensor, "batch places vocab"]:
+        """The attention decoder's log-probabilities of each token of a transcript given those before it, and of its end.
+
+        Args:
+            encoded: as `encode` gives it.
+            time: how many frames of it each row has.
+            tokens: a transcript a row, padded with `BLANK`; there is one place more than it has tokens.
+
+        Raises:
+            ValueError: the recogniser has no decoder.
+        """
+        if self.decoder is None:
+            raise ValueError("this recogniser has no attention decoder; build it with decoder=Writer(...)")
+        before = nn.functional.pad(tokens, (1, 0), value=BLANK)
+        at = rows((tokens != BLANK).sum(1) + 1, before.shape[1])
+        logits: Tensor = self.decoder(before, at, encoded, rows(time, encoded.shape[1]))
+        return logits.float().log_softmax(-1)
 
     def attention_weights(
         self, waveform: Float[Tensor, "batch samples"], lengths: Int[Tensor, " batch"]
@@ -126,6 +157,7 @@ def recogniser(
     rotary: bool = True,
     bias: Callable[[], Bias] | None = None,
     mask: Mask = same_segment,
+    decoder_blocks: int = 0,
 ) -> Recogniser:
     """A recogniser of Conformer blocks from its numbers.
 
@@ -144,6 +176,7 @@ def recogniser(
         rotary: rotary positions.
         bias: makes each block's bias.
         mask: who may look at whom.
+        decoder_blocks: of the attention decoder; 0 for CTC alone.
     """
     ahead = span // 2 if mask is same_segment else 0
 
@@ -163,6 +196,25 @@ def recogniser(
             dropout=dropout,
         )
 
-    encoder = Encoder([block() for _ in range(blocks)], width)
-    subsampling = Subsampling(mels, channels, width)
-    return Recogniser(LogMel(mels), subsampling, encoder, width, vocab, mask=mask, positions=positions, dropout=dropout)
+    return Recogniser(
+        LogMel(mels),
+        Subsampling(mels, channels, width),
+        Encoder([block() for _ in range(blocks)], width),
+        width,
+        vocab,
+        mask=mask,
+        positions=positions,
+        decoder=attention_decoder(vocab, width, heads, decoder_blocks, dropout) if decoder_blocks else None,
+        dropout=dropout,
+    )
+
+
+def attention_decoder(vocab: int, width: int, heads: int, blocks: int, dropout: float) -> Writer:
+    """Transformer blocks that write a transcript from left to right while they look at what the encoder made of it."""
+
+    def block() -> DecoderBlock:
+        feed_forward = FeedForward(width, 4 * width, nn.SiLU())
+        return DecoderBlock(width, Attention(width, heads), Attention(width, heads), feed_forward, dropout=dropout)
+
+    decoder = Decoder([block() for _ in range(blocks)], width)
+    return Writer(vocab, width, decoder, positions=SinusoidalPositions(width), dropout=dropout)

@@ -5,15 +5,15 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from headwise.training.optimization import OptimizerSettings, adamw
 from headwise_speech.augmentation import SpecAugment
 from headwise_speech.batches import Batch
 from headwise_speech.decoding import greedy
+from headwise_speech.losses import LossSettings, attention_loss, consistency_loss, ctc_loss, views
 from headwise_speech.metrics import character_counts, word_counts
 from headwise_speech.model import Recogniser
 from headwise_speech.text import Vocabulary
@@ -22,30 +22,48 @@ MONITOR = "valid/wer"  # what a checkpoint is chosen by; lower is better
 
 
 class RecogniserTask(pl.LightningModule):
-    """CTC training of a recogniser; validation decodes greedily.
+    """Training of a recogniser; validation decodes CTC greedily.
 
     Args:
         model: its front end calibrated on the training set.
         vocabulary: what its tokens stand for.
         optimization: rate and schedule.
         augment: what is hidden from the spectrograms of training.
+        loss: what is learnt beside CTC.
     """
 
     def __init__(
-        self, model: Recogniser, vocabulary: Vocabulary, optimization: OptimizerSettings, augment: SpecAugment
+        self,
+        model: Recogniser,
+        vocabulary: Vocabulary,
+        optimization: OptimizerSettings,
+        augment: SpecAugment,
+        loss: LossSettings | None = None,
     ) -> None:
         super().__init__()
         self.model, self.vocabulary = model, vocabulary
-        self.optimization, self.augment = optimization, augment
+        self.optimization, self.loss = optimization, loss or LossSettings()
+        self.augment = augment.enlarged() if self.loss.consistency else augment
         self._references: list[str] = []
         self._hypotheses: list[str] = []
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
-        """Loss of the augmented batch."""
+        """Loss of the augmented batch, and of its parts."""
         spectrogram, frames = self._spectrogram(batch)
+        if self.loss.consistency:
+            batch, spectrogram, frames = views(batch), spectrogram.repeat(2, 1, 1), frames.repeat(2)
         hidden = self.augment(spectrogram, frames, batch.seeds)
-        loss = ctc_loss(*self.model.log_probs(hidden, frames), batch)
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(batch.lengths), prog_bar=True)
+        parts = self._parts(hidden, frames, batch)
+        loss = sum(parts.values(), start=torch.zeros((), device=self.device))
+        for name, value in {"loss": loss, **parts}.items():
+            self.log(
+                f"train/{name}",
+                value,
+                on_step=False,
+                on_epoch=True,
+                batch_size=len(batch.lengths),
+                prog_bar=name == "loss",
+            )
         return loss
 
     def validation_step(self, batch: Batch, _: int) -> None:
@@ -67,23 +85,30 @@ class RecogniserTask(pl.LightningModule):
         """AdamW and its schedule."""
         return adamw(self, self.optimization, int(self.trainer.estimated_stepping_batches))
 
+    def _parts(self, spectrogram: Tensor, frames: Tensor, batch: Batch) -> dict[str, Tensor]:
+        # Each weighted: they sum to the loss.
+        depths, time = self.model.depths(spectrogram, frames)
+        log_probs = self.model.read(depths[-1])
+        parts = {"ctc": ctc_loss(log_probs, time, batch)}
+        if share := self.loss.intermediate:
+            middle = self.model.read(depths[(len(depths) - 1) // 2])
+            parts = {"ctc": (1 - share) * parts["ctc"], "intermediate": share * ctc_loss(middle, time, batch)}
+        if self.model.decoder is not None:
+            share = self.loss.attention
+            written = self.model.transcribed(depths[-1], time, batch.tokens)
+            parts = {name: (1 - share) * part for name, part in parts.items()}
+            parts["attention"] = share * attention_loss(written, batch, self.loss.smoothing)
+        if self.loss.consistency:
+            one, other = log_probs.chunk(2)
+            tokens = batch.token_lengths[: len(one)].sum().clamp(min=1)
+            parts["consistency"] = self.loss.consistency * consistency_loss(one, other, time[: len(one)]) / tokens
+        return parts
+
     def _spectrogram(self, batch: Batch) -> tuple[Tensor, Tensor]:
         # The front end needs single precision; with nothing to learn in it, it needs no gradients.
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             spectrogram, frames = self.model.front_end(batch.waveform, batch.lengths)
         return spectrogram, frames
-
-
-def ctc_loss(
-    log_probs: Float[Tensor, "batch time vocab"], frames: Int[Tensor, " batch"], batch: Batch
-) -> Float[Tensor, ""]:
-    """-log P(transcript | audio), over all alignments of each utterance (Graves et al. 2006, eq. 8), per token of the batch.
-
-    An utterance too short for its transcript counts as zero: it has no alignment.
-    """
-    tokens, lengths = batch.tokens, batch.token_lengths
-    total = F.ctc_loss(log_probs.transpose(0, 1), tokens, frames, lengths, reduction="sum", zero_infinity=True)
-    return total / lengths.sum().clamp(min=1)
 
 
 @torch.no_grad()

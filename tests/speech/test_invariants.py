@@ -23,7 +23,8 @@ from headwise.attention import (
     same_segment,
     window,
 )
-from headwise_speech.model import REDUCTION, Recogniser, recogniser
+from headwise_speech.model import Recogniser, recogniser
+from headwise_speech.subsampling import REDUCTION
 
 VOCAB, HEAD_WIDTH, MELS, SLOTS = 13, 26, 19, 23
 FRAMES = (67, 1, 43)

@@ -3,7 +3,8 @@ import torch
 
 from headwise.attention import chunk, same_segment
 from headwise_speech.frontend import HOP
-from headwise_speech.model import REDUCTION, Recogniser, Subsampling, recogniser
+from headwise_speech.model import Recogniser, recogniser
+from headwise_speech.subsampling import REDUCTION
 
 VOCAB, WIDTH, MELS = 13, 22, 19
 
@@ -44,21 +45,6 @@ def test_padding_and_batch_mates_change_nothing(model: Recogniser, samples: int)
 
 
 @torch.no_grad()
-def test_subsampling_by_hand() -> None:
-    subsampling = Subsampling(1, 1, 1)
-    for convolution in (subsampling.first, subsampling.second):
-        convolution.weight.fill_(1)
-        convolution.bias.zero_()
-    subsampling.project.weight.fill_(1)
-    subsampling.project.bias.zero_()
-    spectrogram = torch.tensor([[1.0, 2, 3, 4, 5, 6, 99]])[..., None]
-    tokens, frames = subsampling(spectrogram, torch.tensor([6]))
-    # Sums of three at every second frame: 0+1+2, 2+3+4, 4+5+6, and 6+0+0 that belongs to no frame; then 0+3+9, 9+15+0.
-    assert frames.tolist() == [2]
-    assert tokens[0, :2, 0].tolist() == [12, 24]
-
-
-@torch.no_grad()
 def test_a_chunked_model_does_not_hear_what_comes_later() -> None:
     size = 3
     model = build(mask=same_segment & chunk(size, left=5))
@@ -80,3 +66,45 @@ def test_attention_weights_share_out_each_frame(model: Recogniser) -> None:
     assert frames.tolist() == [11]
     assert [tuple(w.shape) for w in weights] == [(1, 1, 11, 11)] * 2
     torch.testing.assert_close(weights[1].sum(-1), torch.ones(1, 1, 11))
+
+
+@torch.no_grad()
+def test_the_last_of_its_depths_is_what_the_encoder_makes(model: Recogniser) -> None:
+    heard = model.front_end(noise(2, 7001), torch.tensor([7001, 3001]))
+    depths, frames = model.depths(*heard)
+    assert (len(depths), frames.tolist()) == (2, [11, 5])
+    torch.testing.assert_close(depths[-1], model.encode(*heard)[0])
+    assert not torch.allclose(depths[0], depths[-1], atol=1e-2)
+
+
+@pytest.fixture(scope="module")
+def writing() -> Recogniser:
+    return build(decoder_blocks=2)
+
+
+@torch.no_grad()
+def test_a_decoder_gives_each_token_a_probability_by_those_before_it(writing: Recogniser) -> None:
+    encoded, time = writing.encode(*writing.front_end(noise(2, 7001), torch.tensor([7001, 3001])))
+    tokens = torch.tensor([[3, 5, 7], [2, 0, 0]])
+    log_probs = writing.transcribed(encoded, time, tokens)
+    assert log_probs.shape == (2, 4, VOCAB)
+    torch.testing.assert_close(log_probs.exp().sum(-1), torch.ones(2, 4))
+    other = writing.transcribed(encoded, time, torch.tensor([[3, 11, 7], [4, 0, 0]]))
+    torch.testing.assert_close(other[0, :2], log_probs[0, :2])
+    torch.testing.assert_close(other[1, :1], log_probs[1, :1])
+    assert not torch.allclose(other[0, 2], log_probs[0, 2], atol=1e-3)
+
+
+@torch.no_grad()
+def test_a_decoder_hears_no_padding(writing: Recogniser) -> None:
+    waveform, lengths, tokens = noise(2, 7001), torch.tensor([7001, 3001]), torch.tensor([[3, 5, 7], [2, 0, 0]])
+    encoded, time = writing.encode(*writing.front_end(waveform, lengths))
+    together = writing.transcribed(encoded, time, tokens)
+    encoded, time = writing.encode(*writing.front_end(waveform[1:, :3001], lengths[1:]))
+    alone = writing.transcribed(encoded, time, tokens[1:, :1])
+    torch.testing.assert_close(together[1, :2], alone[0], atol=1e-5, rtol=0)
+
+
+def test_a_recogniser_without_a_decoder_says_so(model: Recogniser) -> None:
+    with pytest.raises(ValueError, match="this recogniser has no attention decoder; build it with"):
+        model.transcribed(torch.zeros(1, 3, WIDTH), torch.tensor([3]), torch.tensor([[1]]))

@@ -1,4 +1,3 @@
-import math
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +8,10 @@ from headwise.training.fit import fit
 from headwise.training.optimization import OptimizerSettings
 from headwise.training.settings import FitSettings
 from headwise_speech.augmentation import SpecAugment
-from headwise_speech.batches import Batch, SpeechBatches
+from headwise_speech.batches import SpeechBatches
+from headwise_speech.losses import LossSettings
 from headwise_speech.model import recogniser
-from headwise_speech.task import MONITOR, RecogniserTask, attention_map, ctc_loss
+from headwise_speech.task import MONITOR, RecogniserTask, attention_map
 from headwise_speech.text import Vocabulary
 from headwise_speech.utterances import Utterances, quantise
 
@@ -43,25 +43,41 @@ def data() -> Utterances:
     )
 
 
-def task(data: Utterances) -> tuple[RecogniserTask, SpeechBatches]:
+def task(data: Utterances, loss: LossSettings | None = None, **sizes: int) -> tuple[RecogniserTask, SpeechBatches]:
     torch.manual_seed(3)
     vocabulary = Vocabulary.of(data.texts)
-    model = recogniser(len(vocabulary), width=32, blocks=1, heads=2, span=5, channels=5, mels=20, dropout=0.0)
+    sizes = {"width": 32, "blocks": 1, "heads": 2, "span": 5, "channels": 5, "mels": 20} | sizes
+    model = recogniser(len(vocabulary), **sizes, dropout=0.0)  # type: ignore[arg-type]
     model.front_end.calibrate(torch.from_numpy(data.waveform(i)) for i in data.subset("train"))
     settings = OptimizerSettings(rate=4e-3, warmup=20)
     augment = SpecAugment(bands=1, band=2, stretches=1, stretch=3)
-    return RecogniserTask(model, vocabulary, settings, augment), SpeechBatches(
+    return RecogniserTask(model, vocabulary, settings, augment, loss), SpeechBatches(
         data, vocabulary, seconds=5, speeds=(1.0,)
     )
 
 
-def test_loss_by_hand() -> None:
-    # Token 1 of probability 0.3, blank 0.5, two frames: 1 1, 1 -, - 1 = 0.09 + 0.15 + 0.15; one frame cannot hold two tokens.
-    log_probs = torch.tensor([0.5, 0.3, 0.2]).log().expand(2, 2, 3)
-    tokens, lengths = torch.tensor([[1, 0], [1, 2]]), torch.tensor([1, 2])
-    batch = Batch(torch.empty(0), torch.empty(0), tokens, lengths, torch.empty(0))
-    loss = ctc_loss(log_probs, torch.tensor([2, 1]), batch)
-    assert float(loss) == pytest.approx(-math.log(0.39) / 3)
+@pytest.mark.parametrize("loss", [LossSettings(), LossSettings(intermediate=0.3, consistency=0.2)], ids=repr)
+def test_parts_sum_to_the_loss_and_all_that_is_learnt_has_a_gradient(data: Utterances, loss: LossSettings) -> None:
+    learning, batches = task(data, loss, blocks=2, decoder_blocks=1)
+    logged: dict[str, float] = {}
+    learning.log = lambda name, value, **_: logged.__setitem__(name, float(value.detach()))  # type: ignore[method-assign,assignment]
+    total = learning.training_step(next(iter(batches.train_dataloader())), 0)
+    total.backward()
+    parts = {"ctc", "attention"} | ({"intermediate", "consistency"} if loss.consistency else set())
+    assert logged.keys() == {"train/loss"} | {f"train/{part}" for part in parts}
+    assert sum(logged.values()) == pytest.approx(2 * float(total.detach()), rel=1e-5)
+    assert all(parameter.grad is not None for parameter in learning.parameters())
+
+
+def test_a_consistent_recogniser_hears_each_utterance_twice(data: Utterances) -> None:
+    learning, batches = task(data, LossSettings(consistency=0.2))
+    seen: list[int] = []
+    learning.model.subsampling.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    learning.log = lambda *_, **__: None  # type: ignore[method-assign,assignment]
+    batch = next(iter(batches.train_dataloader()))
+    learning.training_step(batch, 0)
+    assert seen == [2 * len(batch.lengths)]
+    assert learning.augment.stretches == 2  # 2.5 times 1
 
 
 def test_attention_map_is_one_row_a_frame(data: Utterances) -> None:

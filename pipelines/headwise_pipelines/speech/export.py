@@ -24,7 +24,8 @@ from headwise_speech.graph import (
     dynamic_shapes,
     example,
 )
-from headwise_speech.model import REDUCTION, Recogniser
+from headwise_speech.model import Recogniser
+from headwise_speech.subsampling import REDUCTION
 from headwise_speech.utterances import Utterances
 
 GRAPH, EXPLANATION = "recogniser.onnx", "explanation.onnx"

@@ -7,6 +7,7 @@ from headwise.training.optimization import OptimizerSettings
 from headwise.training.settings import FitSettings
 from headwise_pipelines.bounds import at_least, compatible, divisible_heads, share
 from headwise_speech.augmentation import SpecAugment
+from headwise_speech.losses import LossSettings
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class RecogniserSettings:
         span: tokens of 40 ms that a block's convolution covers.
         channels: of the two convolutions that turn 10 ms frames into 40 ms tokens.
         dropout: before the blocks and on the answer of every branch.
+        decoder_blocks: of the attention decoder, which judges what the search by CTC found; 0 for none.
     """
 
     width: int = 144
@@ -34,9 +36,10 @@ class RecogniserSettings:
     span: int = 15
     channels: int = 32
     dropout: float = 0.1
+    decoder_blocks: int = 0
 
     def __post_init__(self) -> None:
-        at_least("model", self, width=1, blocks=1, heads=1, reach=1, span=1, channels=1)
+        at_least("model", self, width=1, blocks=1, heads=1, reach=1, span=1, channels=1, decoder_blocks=0)
         divisible_heads("model", self)
         compatible("model", self)
         share("model", self, "dropout")
@@ -70,6 +73,7 @@ class SpeechConfig:
         seconds: of audio in a training batch, about.
         model: size and shape of the model.
         augment: what is hidden from the spectrograms of training.
+        loss: what is learnt beside CTC.
         decoder: how the model's answer is read.
         optimizer: learning rate and its course.
         fit: epochs, patience, averaging, seed, device.
@@ -78,6 +82,7 @@ class SpeechConfig:
     seconds: float = 60.0
     model: RecogniserSettings = field(default_factory=RecogniserSettings)
     augment: SpecAugment = field(default_factory=SpecAugment)
+    loss: LossSettings = field(default_factory=LossSettings)
     decoder: DecoderSettings = field(default_factory=DecoderSettings)
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     fit: FitSettings = field(default_factory=FitSettings)

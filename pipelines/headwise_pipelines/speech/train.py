@@ -24,7 +24,8 @@ from headwise_pipelines.speech.report import commonest_text, listen
 from headwise_speech.alignment import word_frames
 from headwise_speech.batches import SpeechBatches
 from headwise_speech.frontend import HOP, SAMPLE_RATE
-from headwise_speech.model import REDUCTION, Recogniser, recogniser
+from headwise_speech.model import Recogniser, recogniser
+from headwise_speech.subsampling import REDUCTION
 from headwise_speech.task import MONITOR, RecogniserTask
 from headwise_speech.task import attention_map as attention_of
 from headwise_speech.text import Vocabulary, normalise
@@ -96,6 +97,7 @@ def build(config: SpeechConfig, data: Utterances, vocabulary: Vocabulary) -> Rec
         span=model.span,
         channels=model.channels,
         dropout=model.dropout,
+        decoder_blocks=model.decoder_blocks,
         kernel=kernels(model.kernel, model.width // model.heads, reach=model.reach, ahead=model.reach),
         positions=added(model.positions, model.width, 0),
         rotary=model.positions == "rotary",
@@ -138,7 +140,7 @@ def _fit(
     torch.manual_seed(config.fit.seed)
     model = build(config, data, vocabulary)
     launched.begin(model, lambda start: rows(start, vocabulary))
-    task = RecogniserTask(model, vocabulary, config.optimizer, config.augment)
+    task = RecogniserTask(model, vocabulary, config.optimizer, config.augment, config.loss)
     fitted = fit(
         task,
         SpeechBatches(data, vocabulary, seconds=config.seconds, seed=config.fit.seed),

@@ -38,6 +38,14 @@ class Encoder(nn.Module):
         answer: Tensor = self.norm(tokens)
         return answer
 
+    def depths(self, tokens: Float[Tensor, "batch time width"], view: View) -> list[Float[Tensor, "batch time width"]]:
+        """What every block answers, each with the norm at the end, so that all are read alike; the last is that of `forward`."""
+        answers = []
+        for block in self.blocks:
+            tokens = block(tokens, view)
+            answers.append(self.norm(tokens))
+        return answers
+
     def step(
         self, tokens: Float[Tensor, "batch time width"], at: Coordinates, mask: Mask, states: Sequence[State]
     ) -> tuple[Float[Tensor, "batch time width"], list[State]]:

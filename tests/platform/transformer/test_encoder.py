@@ -113,3 +113,11 @@ def test_weights_are_those_of_every_block(encoder, at):
 def test_wants_a_state_for_every_block(encoder, at):
     with pytest.raises(ValueError, match="shorter"):
         encoder.step(tokens_at(at), at, causal, encoder.empty_states(3, 5)[:1])
+
+
+def test_the_last_depth_is_the_answer(encoder, at):
+    tokens, view = tokens_at(at), View(at, same_segment)
+    depths = encoder.depths(tokens, view)
+    assert len(depths) == len(encoder.blocks)
+    close(depths[-1], encoder(tokens, view))
+    close(depths[0], encoder.norm(encoder.blocks[0](tokens, view)))
