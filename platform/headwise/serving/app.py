@@ -21,6 +21,7 @@ from headwise import __version__
 from headwise.errors import HeadwiseError, InputError
 from headwise.serving.bodies import json_response, limited
 from headwise.serving.changing import EVERY, PROBATION, Slot, Source
+from headwise.serving.inference_routes import add_inference_routes
 from headwise.serving.openapi import problem_responses, with_endpoints
 from headwise.serving.problems import Refusal, answer_error, overloaded
 from headwise.serving.service import Endpoint, Service
@@ -61,7 +62,7 @@ def create_app(
     ]
     for slot in slots:
         metrics.watch(slot)
-    routed = {endpoint.path: (slot, endpoint) for slot in slots for endpoint in slot.service.endpoints}
+    routed = {endpoint.path: (slot, endpoint) for slot in slots for endpoint in slot.endpoints}
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -82,9 +83,10 @@ def create_app(
     app.router.routes.append(Route("/", _page("index.html")))
     app.router.routes.append(Route("/docs", _page("docs.html")))
     _add_small_routes(app, slots, metrics)
+    add_inference_routes(app, slots)
 
     def document() -> dict[str, Any]:
-        endpoints = [endpoint for slot in slots for endpoint in slot.service.endpoints]
+        endpoints = [endpoint for slot in slots for endpoint in slot.endpoints]
         return with_endpoints(get_openapi(**_description(app)), endpoints)
 
     app.openapi = document  # type: ignore[method-assign]  # FastAPI's documented way to extend it

@@ -81,6 +81,11 @@ class Slot:
         return self._live.service
 
     @property
+    def endpoints(self) -> list[Endpoint]:
+        """The routes that it answers."""
+        return list(self._live.endpoints.values())
+
+    @property
     def state(self) -> dict[str, Any]:
         """What is not as it should be, for people: refused versions and a source that cannot be asked."""
         return {"refused": dict(self.refused), "trouble": self.trouble}
@@ -195,7 +200,9 @@ class _Live:
 
     def __init__(self, service: Service) -> None:
         self.service = service
-        self._endpoints: dict[str, Endpoint] = {endpoint.path: endpoint for endpoint in service.endpoints}
+        self._inference = service.inference
+        raw = [self._inference.endpoint] if self._inference else []
+        self.endpoints = {endpoint.path: endpoint for endpoint in [*service.endpoints, *raw]}
         self.open = False
         self._stack = AsyncExitStack()
         self._inside = 0
@@ -203,6 +210,8 @@ class _Live:
 
     async def start(self) -> None:
         await self._stack.enter_async_context(self.service.running())
+        if self._inference:
+            await self._stack.enter_async_context(self._inference.running())
         self.open = True
 
     async def stop(self) -> None:
@@ -216,7 +225,7 @@ class _Live:
     async def answer(self, path: str, request: Request) -> Response:
         self._inside += 1
         try:
-            return await self._endpoints[path].handler(request)
+            return await self.endpoints[path].handler(request)
         finally:
             self._inside -= 1
             self._left.set()

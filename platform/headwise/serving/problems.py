@@ -9,6 +9,7 @@ import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.types import Scope
 
 from headwise.errors import InputError, NotFound
 
@@ -40,26 +41,31 @@ def overloaded(what: str) -> Refusal:
     return Refusal(429, f"{what}; try again in a second", headers={"Retry-After": "1"})
 
 
-def problem(error: Exception, request_id: str) -> Response:
+def problem(error: Exception, request: Scope) -> Response:
     """The problem document for anything raised while a request was answered.
 
     Input errors are told to the client as they are; what is not the client's fault is logged with its traceback and told
     as a 500 that carries nothing but the request id.
+
+    Args:
+        error: what was raised.
+        request: its ASGI scope, with its id in the state.
     """
     match error:
         case Refusal():
-            return _document(error.status, str(error), request_id, error.members, error.headers)
+            return _document(error.status, str(error), request, error.members, error.headers)
         case NotFound():
-            return _document(404, str(error), request_id)
+            return _document(404, str(error), request)
         case InputError():
-            return _document(422, str(error), request_id)
+            return _document(422, str(error), request)
         case HTTPException():
-            return _document(error.status_code, str(error.detail), request_id, headers=error.headers)
+            return _document(error.status_code, str(error.detail), request, headers=error.headers)
         case ClientDisconnect():
-            return _document(CLIENT_GONE, "the client hung up before its request was complete", request_id)
+            return _document(CLIENT_GONE, "the client hung up before its request was complete", request)
+    request_id = request["state"]["request_id"]
     log.error("request %s failed", request_id, exc_info=error)
     detail = f"an error of ours, not of your request; the server's log has it under request id {request_id}"
-    return _document(500, detail, request_id)
+    return _document(500, detail, request)
 
 
 async def answer_error(request: Request, error: Exception) -> Response:
@@ -67,16 +73,19 @@ async def answer_error(request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException) and error.status_code in (404, 405):
         detail = f"{request.method} {request.url.path}: there is no such operation; /docs lists what there is"
         error = HTTPException(error.status_code, detail, error.headers)
-    return problem(error, request.state.request_id)
+    return problem(error, request.scope)
 
 
 def _document(
     status: int,
     detail: str,
-    request_id: str,
+    request: Scope,
     members: Mapping[str, Any] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     title = "Client Closed Request" if status == CLIENT_GONE else HTTPStatus(status).phrase
-    facts = {"type": "about:blank", "title": title, "status": status, "detail": detail, "request_id": request_id}
+    facts = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+    facts["request_id"] = request["state"]["request_id"]
+    if request["path"].startswith("/v2/"):  # where clients of the Open Inference Protocol look for it
+        facts["error"] = detail
     return Response(msgspec.json.encode(facts | dict(members or {})), status, headers, MEDIA_TYPE)

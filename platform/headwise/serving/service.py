@@ -3,13 +3,16 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from headwise.model_folder import ModelCard
 from headwise.serving.batching import Batcher
+
+if TYPE_CHECKING:
+    from headwise.serving.inference import Inference
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,10 @@ class Service(Protocol):
     @property
     def batcher(self) -> Batcher[Any, Any]:
         """The queue in front of the graph, for the metrics."""
+
+    @property
+    def inference(self) -> "Inference | None":
+        """Its graph, for clients that speak the Open Inference Protocol; None where it has none to show."""
 
     @property
     def endpoints(self) -> Sequence[Endpoint]:

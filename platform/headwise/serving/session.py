@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -12,6 +13,7 @@ LARGE = (
     64 << 20
 )  # bytes of weights; above it the copy that prepacking makes costs more than it saves (1.6x at 256 MB, batch 1)
 ERRORS_ONLY = 3
+NUMPY = {"float": "float32", "double": "float64"}  # of ONNX Runtime's names, those that NumPy has not
 
 
 class Session:
@@ -25,6 +27,10 @@ class Session:
 
     Raises:
         InputError: the file is no graph that this ONNX Runtime can load, or has other inputs or outputs.
+
+    Attributes:
+        takes: name, type and shape of each input; the sizes that are free have names.
+        gives: of each output that the caller reads.
     """
 
     def __init__(self, path: Path, *, inputs: Iterable[str], outputs: Iterable[str], threads: int = 1) -> None:
@@ -33,12 +39,20 @@ class Session:
         except Exception as error:  # ONNX Runtime's own classes share no other base
             raise InputError(f"{path}: ONNX Runtime cannot load it ({error}); export the model again") from error
         self.outputs = tuple(outputs)
+        self.takes = [_signature(node) for node in self._session.get_inputs()]
+        by_name = {node.name: _signature(node) for node in self._session.get_outputs()}
+        self.gives = [by_name[name] for name in self.outputs if name in by_name]
         _require(path, inputs, [node.name for node in self._session.get_inputs()], "inputs")
         _require(path, self.outputs, [node.name for node in self._session.get_outputs()], "outputs")
 
     def run(self, **feeds: np.ndarray) -> list[np.ndarray]:
         """The outputs for one batch, in the order of `outputs`."""
         return list(self._session.run(self.outputs, feeds))
+
+
+def _signature(node: onnxruntime.NodeArg) -> tuple[str, np.dtype[Any], list[int | str]]:
+    kind = node.type.removeprefix("tensor(").removesuffix(")")
+    return node.name, np.dtype(NUMPY.get(kind, kind)), list(node.shape)
 
 
 def _options(path: Path, threads: int) -> onnxruntime.SessionOptions:

@@ -109,7 +109,7 @@ class Telemetry:
         except Exception as error:
             if status:  # half an answer is out already: the server can only cut the connection
                 raise
-            await problem(error, request_id)(scope, receive, send_with_id)
+            await problem(error, scope)(scope, receive, send_with_id)
         finally:
             self._record(scope, status or CLIENT_GONE, time.perf_counter() - began, request_id)
 

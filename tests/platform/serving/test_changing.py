@@ -33,6 +33,7 @@ class Parrot:
     ends: int = 0
     asked: list = field(default_factory=list)
     gate: asyncio.Event | None = None
+    inference = None
 
     def __post_init__(self):
         self.batcher = Batcher(lambda words: [f"{self.version}: {word}" for word in words])
