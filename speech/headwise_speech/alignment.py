@@ -5,17 +5,18 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from headwise.errors import InputError
 from headwise_speech.text import SPACE, Vocabulary
 
 _BLANK = 0
 _NEVER = -np.inf
 
-_Tokens = npt.NDArray[np.int64]  # [states]: every character, with a blank before and after it
+_Tokens = npt.NDArray[np.int64]  # [states]: every token, with a blank before and after it
 _Heard = npt.NDArray[np.float64]  # [frames, states]
 
 
 class WordFrames(NamedTuple):
-    """A word and its frames, from the first of its first character to the last of its last one."""
+    """A word and its frames, from the first of its first token to the last of its last one."""
 
     word: str
     first: int
@@ -27,44 +28,53 @@ def word_frames(log_probs: npt.NDArray[np.floating[Any]], text: str, vocabulary:
 
     Between words and at the edges any number of blanks and spaces may stand, since decoders drop spaces that say nothing:
     silence is not stretched into a word. Of alignments that are equally likely, the one that moves on earliest. Time and
-    memory grow with frames x characters.
+    memory grow with frames x tokens.
 
     Args:
         log_probs: [frames, vocab], of real frames only.
         text: words parted by single spaces, as decoders write them.
-        vocabulary: its characters.
+        vocabulary: its tokens.
 
     Raises:
-        ValueError: the text holds a character that the vocabulary lacks, or has no alignment: it needs a frame for each character
-            and one more between two alike.
+        InputError: the text has what the vocabulary lacks, or has no alignment: it needs a frame for each token and one more
+            between two alike.
     """
     words = text.split()
     if not words:
         return []
-    tokens = _tokens(SPACE.join(words), vocabulary)
-    path = _likeliest(_heard(log_probs, tokens, vocabulary.space), tokens)
+    spelled = [vocabulary.encode(word) for word in words]
+    states, firsts = _states(spelled, vocabulary)
+    path = _likeliest(_heard(log_probs, states, vocabulary.space), states)
     if path is None:
-        raise ValueError(f"text of {len(tokens) // 2} characters: it has no alignment to {len(log_probs)} frames")
+        raise InputError(
+            f"text of {len(states) // 2} tokens, {text[:40]!r}: it has no alignment to {len(log_probs)} frames; "
+            "it is too long for the recording"
+        )
     frames: list[WordFrames] = []
-    state = 1  # of the word's first character
-    for word in words:
-        last = state + 2 * (len(word) - 1)
-        frames.append(WordFrames(word, int(np.searchsorted(path, state)), int(np.searchsorted(path, last, "right"))))
-        state = last + 4  # over the space
+    for word, tokens, first in zip(words, spelled, firsts, strict=True):
+        last = first + 2 * (len(tokens) - 1)
+        frames.append(WordFrames(word, int(np.searchsorted(path, first)), int(np.searchsorted(path, last, "right"))))
     return frames
 
 
-def _tokens(text: str, vocabulary: Vocabulary) -> _Tokens:
-    numbers = {token: number for number, token in enumerate(vocabulary.tokens)}
-    if unknown := sorted(set(text) - numbers.keys()):
-        raise ValueError(f"text: {unknown[0]!r} is not among the recogniser's characters")
-    tokens = np.full(2 * len(text) + 1, _BLANK)
-    tokens[1::2] = [numbers[character] for character in text]
-    return tokens
+def _states(spelled: list[list[int]], vocabulary: Vocabulary) -> tuple[_Tokens, list[int]]:
+    """The tokens of a text with a blank before and after each, and the state of each word's first token."""
+    tokens: list[int] = []
+    firsts: list[int] = []
+    for word in spelled:
+        if tokens and vocabulary.space is not None and not vocabulary.tokens[word[0]].startswith(SPACE):
+            tokens.append(vocabulary.space)
+        firsts.append(2 * len(tokens) + 1)
+        tokens += word
+    states = np.full(2 * len(tokens) + 1, _BLANK)
+    states[1::2] = tokens
+    return states, firsts
 
 
-def _heard(log_probs: npt.NDArray[np.floating[Any]], tokens: _Tokens, space: int) -> _Heard:
+def _heard(log_probs: npt.NDArray[np.floating[Any]], tokens: _Tokens, space: int | None) -> _Heard:
     heard = log_probs.astype(np.float64)[:, tokens]
+    if space is None:
+        return heard
     quiet = np.zeros(len(tokens), bool)  # blanks where a space would say nothing new
     quiet[[0, -1]] = True
     quiet[1:] |= tokens[:-1] == space

@@ -3,11 +3,9 @@
 import asyncio
 import math
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,18 +17,18 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from headwise.errors import InputError, NotFound
-from headwise.model_folder import ModelCard, read_card, read_table
+from headwise.model_folder import ModelCard, read_card
 from headwise.serving.batching import Batcher
 from headwise.serving.bodies import json_response
 from headwise.serving.explanation import Explanation
+from headwise.serving.inference import Inference
 from headwise.serving.openapi import problem_responses
 from headwise.serving.problems import Refusal
 from headwise.serving.service import Endpoint
 from headwise.serving.session import Session
 from headwise_speech import audio
 from headwise_speech.alignment import WordFrames, word_frames
-from headwise_speech.decoding import Hypothesis, LexiconBeam, WordPairs, greedy
-from headwise_speech.text import Vocabulary
+from headwise_speech.decoding import Decoder, read_decoder
 
 KIND = "recogniser"
 PATH = "/v1/audio/transcriptions"
@@ -42,6 +40,7 @@ EXPLAINED_FORMATS = ("json", "verbose_json")
 MAX_EXPLAINED = 60  # seconds of a recording that is explained; memory is quadratic, 0.3 GB here
 MAX_EXPLAINING = 8  # explanations that wait; each takes seconds
 MAX_BYTES = 25 << 20  # of an upload, as OpenAI has it
+MAX_TENSORS = {"batch": 8, "seconds": 60}  # that clients of the graph itself may send at once
 MAX_REQUESTS = 32  # each may hold an upload in memory
 MAX_BATCH = 1  # eight recordings of 10 s take a CPU as long together as one after another, and the first would wait for the last
 SHORTEST = (
@@ -106,14 +105,6 @@ class VerboseTranscription(msgspec.Struct, frozen=True):
     hop: Hop = msgspec.UNSET
 
 
-@dataclass(frozen=True)
-class Reading:
-    """How log probabilities become text, and where its words lie."""
-
-    decode: Callable[[LogProbs], Hypothesis]
-    vocabulary: Vocabulary
-
-
 class Recogniser:
     """A recogniser folder, loaded; a `headwise.serving.service.Service`. Made by `load`."""
 
@@ -124,7 +115,7 @@ class Recogniser:
         card: ModelCard,
         session: Session,
         explanation: Explanation,
-        reading: Reading,
+        decoder: Decoder,
         *,
         name: str,
         version: str | None,
@@ -138,9 +129,12 @@ class Recogniser:
         self._explaining: Batcher[Waveform, Attention] = Batcher(
             lambda asked: [self._explain(each) for each in asked], max_batch=1, max_queue=MAX_EXPLAINING
         )
+        samples = int(min(max_seconds, MAX_TENSORS["seconds"]) * audio.SAMPLE_RATE)
+        most = {"waveform": (MAX_TENSORS["batch"], samples)}
+        self.inference = Inference(session, model=name, version=version, most=most)
         self._session = session
         self._explanation = explanation
-        self._reading = reading
+        self._decoder = decoder
 
     def transcribe(
         self, source: Path | bytes, *, name: str | None = None, explain: bool = False
@@ -163,7 +157,7 @@ class Recogniser:
 
     def hear(self, waveform: Waveform) -> str:
         """The words in a waveform of 16 kHz within -1..1."""
-        return self._reading.decode(self._listen([waveform])[0]).text
+        return self._decoder(self._listen([waveform])[0]).text
 
     @property
     def endpoints(self) -> list[Endpoint]:
@@ -235,7 +229,7 @@ class Recogniser:
     def _transcription(
         self, waveform: Waveform, log_probs: LogProbs, attention: Attention | None
     ) -> VerboseTranscription:
-        heard = self._reading.decode(log_probs)
+        heard = self._decoder(log_probs)
         seconds = round(len(waveform) / audio.SAMPLE_RATE, 3)
         segments = [Segment(0, 0.0, seconds, heard.text)] if heard.text else []
         answer = VerboseTranscription(heard.text, seconds, heard.score, segments, self.name, self.version)
@@ -244,7 +238,7 @@ class Recogniser:
         hop = self.card.settings["hop"] / audio.SAMPLE_RATE  # export writes it with the explanation
         words = [
             _word(each, attention[:, : len(log_probs)], hop, seconds)
-            for each in word_frames(log_probs, heard.text, self._reading.vocabulary)
+            for each in word_frames(log_probs, heard.text, self._decoder.vocabulary)
         ]
         return msgspec.structs.replace(answer, words=words, hop=hop)
 
@@ -275,22 +269,8 @@ def load(
         )
     session = Session(folder / GRAPH, inputs=INPUTS, outputs=OUTPUTS, threads=threads)
     explanation = Explanation(folder, card, inputs=INPUTS, threads=threads)
-    vocabulary = Vocabulary.load(folder / "vocabulary.json")
-    reading = Reading(_decoder(folder, card, vocabulary), vocabulary)
-    return Recogniser(card, session, explanation, reading, name=name, version=version, max_seconds=max_seconds)
-
-
-def _decoder(folder: Path, card: ModelCard, vocabulary: Vocabulary) -> Callable[[LogProbs], Hypothesis]:
-    match card.settings.get("decoder"):
-        case "greedy":
-            return partial(greedy, vocabulary=vocabulary)
-        case "lexicon":
-            words = read_table(folder / "words.json", list[str])
-            pairs = folder / "pairs.json"
-            language = read_table(pairs, WordPairs) if pairs.is_file() else None
-            return LexiconBeam(words, vocabulary, pairs=language, **card.settings.get("beam", {}))
-        case other:
-            raise InputError(f"{folder}/model.json: settings.decoder is {other!r}, not greedy or lexicon; export again")
+    decoder = read_decoder(folder, card.settings)
+    return Recogniser(card, session, explanation, decoder, name=name, version=version, max_seconds=max_seconds)
 
 
 def _batch(waveforms: Sequence[Waveform]) -> dict[str, npt.NDArray[Any]]:

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headwise.errors import InputError
 from headwise_speech.alignment import word_frames
-from headwise_speech.decoding import LexiconBeam, greedy
+from headwise_speech.decoding import PrefixBeam, greedy
 from headwise_speech.text import BLANK, Vocabulary
 
 VOCABULARY = Vocabulary((BLANK, " ", "A", "B", "C"))
@@ -64,7 +65,7 @@ def test_it_is_the_best_of_all_alignments(text: str, frames: int, seed: int) -> 
         if read(path) == text
     ]
     if not found:
-        with pytest.raises(ValueError, match="no alignment"):
+        with pytest.raises(InputError, match="no alignment"):
             word_frames(log_probs, text, VOCABULARY)
         return
     _, best = max(found)
@@ -89,7 +90,7 @@ def spans(path: tuple[int, ...], text: str) -> list[tuple[str, int, int]]:
 @given(st.integers(0, 10**6), st.integers(1, 23))
 def test_what_a_decoder_heard_has_frames_in_order(seed: int, frames: int) -> None:
     log_probs = np.log(np.random.default_rng(seed).dirichlet(np.full(5, 0.3), frames) + 1e-9)
-    for decode in (lambda rows: greedy(rows, VOCABULARY), LexiconBeam(["AB", "C", "CAB"], VOCABULARY, width=5)):
+    for decode in (lambda rows: greedy(rows, VOCABULARY), PrefixBeam(VOCABULARY, words=["AB", "C", "CAB"], width=5)):
         text = decode(log_probs).text
         words = word_frames(log_probs, text, VOCABULARY)
         assert [word for word, *_ in words] == text.split()
@@ -99,7 +100,19 @@ def test_what_a_decoder_heard_has_frames_in_order(seed: int, frames: int) -> Non
 
 
 def test_texts_without_an_alignment() -> None:
-    with pytest.raises(ValueError, match="text of 2 characters: it has no alignment to 2 frames"):
+    with pytest.raises(InputError, match="text of 2 tokens, 'AA': it has no alignment to 2 frames"):
         word_frames(spoken("AA"), "AA", VOCABULARY)
-    with pytest.raises(ValueError, match="'X' is not among the recogniser's characters"):
+    with pytest.raises(InputError, match="'X' is not among the recogniser's characters"):
         word_frames(spoken("AA"), "AX", VOCABULARY)
+
+
+def test_words_that_are_tokens_need_no_space() -> None:
+    words = Vocabulary((BLANK, " AB", " C", " D"))
+    rows = np.log(np.eye(4)[[0, 1, 1, 0, 0, 2, 0, 2]] + 1e-6)
+    assert word_frames(rows, "AB C C", words) == [("AB", 1, 3), ("C", 5, 6), ("C", 7, 8)]
+
+
+def test_pieces_of_words() -> None:
+    pieces = Vocabulary((BLANK, " ", "A", "B", " A", " AB"), ((" ", "A"), (" A", "B")))
+    rows = np.log(np.eye(6)[[0, 4, 4, 2, 1, 3, 0, 5]] + 1e-6)
+    assert word_frames(rows, "AA B AB", pieces) == [("AA", 1, 4), ("B", 5, 6), ("AB", 7, 8)]

@@ -59,7 +59,8 @@ def test_a_character_outside_is_named():
 
 
 @pytest.mark.parametrize(
-    "tokens", [[], ["A", " "], ["<blank>", "A"], ["<blank>", " ", "AB"], ["<blank>", " ", "A", "A"]]
+    "tokens",
+    [[], ["A", " "], ["<blank>", "A"], ["<blank>", " ", "A B"], ["<blank>", " ", ""], ["<blank>", " ", "A", "A"]],
 )
 def test_a_wrong_vocabulary_is_refused(tmp_path, tokens):
     path = tmp_path / "vocabulary.json"
@@ -74,3 +75,43 @@ def test_what_the_vocabulary_lacks_cannot_be_written() -> None:
     vocabulary = Vocabulary.of(["one two"])
     assert vocabulary.writable("Two x one, KW") == "TWO ONE W"
     assert vocabulary.encode(vocabulary.writable("k")) == []
+
+
+def test_whole_words() -> None:
+    vocabulary = Vocabulary.of_words(["two one", "One!"])
+    assert vocabulary.tokens == ("<blank>", " ONE", " TWO")
+    assert vocabulary.space is None
+    assert vocabulary.encode("one two one") == [1, 2, 1]
+    assert vocabulary.decode([0, 1, 0, 2, 1]) == "ONE TWO ONE"
+    assert vocabulary.writable("one three two") == "ONE TWO"
+    with pytest.raises(InputError, match=r"'THREE' is not among the recogniser's words \(2\); build"):
+        vocabulary.encode("three")
+
+
+def test_pieces_by_hand() -> None:
+    # Of ABAB, ABC, B: the pairs " A" and "AB" stand twice, "AB" thrice, so AB first; then " AB" twice, and no more pair does.
+    vocabulary = Vocabulary.of_pieces(["abab abc", "b"], 99)
+    assert vocabulary.tokens == ("<blank>", " ", "A", "B", "C", "AB", " AB")
+    assert vocabulary.merges == (("A", "B"), (" ", "AB"))
+    assert vocabulary.written("abab b cab") == ["▁AB", "AB", "▁", "B", "▁", "C", "AB"]
+    assert vocabulary.written("b") == ["B"]
+    assert Vocabulary.of_pieces(["abab abc"], 6).tokens[5:] == ("AB",)
+
+
+@given(st.lists(st.text("ABC ", max_size=23), min_size=1, max_size=7), st.integers(0, 17))
+def test_pieces_spell_what_they_were_made_of(texts, more):
+    vocabulary = Vocabulary.of_pieces(texts, 5 + more)
+    for text in texts:
+        assert vocabulary.decode(vocabulary.encode(text)) == normalise(text)
+        assert len(vocabulary.encode(text)) <= len(normalise(text))
+
+
+def test_pieces_survive_their_file(tmp_path):
+    vocabulary = Vocabulary.of_pieces(["BANANA BANDANA"], 11)
+    vocabulary.save(tmp_path / "vocabulary.json")
+    assert Vocabulary.load(tmp_path / "vocabulary.json") == vocabulary
+
+
+def test_merges_must_make_tokens() -> None:
+    with pytest.raises(InputError, match="are merged into what is no token"):
+        Vocabulary(("<blank>", " ", "A", "B"), (("A", "B"),))

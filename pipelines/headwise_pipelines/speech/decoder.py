@@ -1,17 +1,12 @@
-"""The decoder that a run asks for, as a function here and as files in the model folder."""
+"""The decoder that a run asks for, with the words and the language of its training texts."""
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from headwise_pipelines.speech.presets import DecoderSettings
-from headwise_speech.decoding import Hypothesis, LexiconBeam, WordPairs, greedy
+from headwise_speech import decoding
 from headwise_speech.frontend import SAMPLE_RATE
 from headwise_speech.text import Vocabulary, normalise
 
@@ -22,37 +17,32 @@ class Decoder:
 
     Attributes:
         settings: which decoder, and its numbers.
-        vocabulary: characters of the log-probabilities.
-        texts: the training texts, which the lexicon search takes its words from.
+        vocabulary: tokens of the log-probabilities.
+        texts: the training texts, which the closed list and the language model are taken from.
     """
 
     settings: DecoderSettings
     vocabulary: Vocabulary
     texts: Sequence[str]
 
-    def build(self) -> Callable[[NDArray[np.floating[Any]]], Hypothesis]:
-        """The function from log-probabilities [frames, vocab] to text."""
-        if self.settings.kind == "greedy":
-            return partial(greedy, vocabulary=self.vocabulary)
-        pairs = WordPairs.of(self.texts)
-        return LexiconBeam(self._words(), self.vocabulary, pairs=pairs, **self._beam())
+    def build(self) -> decoding.Decoder:
+        """What turns log-probabilities [frames, vocab] into text."""
+        chosen = self.settings
+        if chosen.kind == "greedy":
+            return decoding.Decoder(chosen.kind, self.vocabulary)
+        texts = [normalise(text) for text in self.texts]
+        words = sorted({word for text in texts for word in text.split()}) if chosen.kind == "lexicon" else None
+        language = None
+        if chosen.order:
+            split = str.split if chosen.unit == "word" else self.vocabulary.written
+            language = decoding.kneser_ney(map(split, texts), chosen.order)
+        beam = {"unit": chosen.unit, "width": chosen.width, "weight": chosen.weight, "bonus": chosen.bonus}
+        return decoding.Decoder(chosen.kind, self.vocabulary, words, language, beam)
 
     def card(self) -> dict[str, Any]:
         """What the model card says of it."""
-        beam = {"beam": self._beam()} if self.settings.kind == "lexicon" else {}
-        return {"sample_rate": SAMPLE_RATE, "decoder": self.settings.kind, **beam}
+        return {"sample_rate": SAMPLE_RATE, **self.build().card}
 
     def write(self, folder: Path) -> None:
         """Puts what the server needs beside the graph."""
-        self.vocabulary.save(folder / "vocabulary.json")
-        if self.settings.kind == "lexicon":
-            pairs = WordPairs.of(self.texts)
-            tables = {"words.json": self._words(), "pairs.json": {"counts": pairs.counts, "pairs": pairs.pairs}}
-            for name, table in tables.items():
-                (folder / name).write_text(json.dumps(table, ensure_ascii=False) + "\n", encoding="utf-8")
-
-    def _beam(self) -> dict[str, Any]:
-        return {"width": self.settings.width, "weight": self.settings.weight, "bonus": self.settings.bonus}
-
-    def _words(self) -> list[str]:
-        return sorted({word for text in self.texts for word in normalise(text).split()})
+        self.build().write(folder)
