@@ -63,6 +63,9 @@ class Client:
     def post(self, path: str, **options: Any) -> httpx.Response:
         return self._runner.run(self._http.post(path, **options))
 
+    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        return self._runner.run(self._http.request(method, path, **options))
+
     def together(self, path: str, bodies: list[Any]) -> list[httpx.Response]:
         async def all_at_once() -> list[httpx.Response]:
             return await asyncio.gather(*(self._http.post(path, json=body) for body in bodies))

@@ -158,7 +158,16 @@ def _rollback(options: argparse.Namespace) -> Mapping[str, Any]:
 def _serve(options: argparse.Namespace) -> None:
     from headwise_pipelines.serve import serve
 
-    serve(options.model, host=options.host, port=options.port, threads=options.threads, max_seconds=options.max_seconds)
+    serve(
+        options.model,
+        host=options.host,
+        port=options.port,
+        threads=options.threads,
+        max_seconds=options.max_seconds,
+        deadline=options.deadline,
+        key_file=options.api_keys,
+        origins=options.cors,
+    )
 
 
 def _recommend(options: argparse.Namespace) -> Mapping[str, Any]:
@@ -318,6 +327,16 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--max-seconds", type=float, default=60.0, help="longest recording to accept (default: %(default)s)"
     )
+    serve.add_argument(
+        "--deadline", type=float, default=60.0, help="seconds until a request is given up (default: %(default)s)"
+    )
+    serve.add_argument(
+        "--api-keys",
+        type=Path,
+        metavar="FILE",
+        help="who has a key of this file (a key a line) may ask; or HEADWISE_API_KEYS",
+    )
+    serve.add_argument("--cors", nargs="+", default=[], metavar="ORIGIN", help="whose pages may ask from a browser")
 
     recommend = command("recommend", _recommend, "What comes next after these items, oldest first.")
     _add_model(recommend)

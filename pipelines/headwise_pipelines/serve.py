@@ -1,5 +1,6 @@
 """Models in use: served over HTTP, or asked once from the command line. No torch in this process."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ import msgspec
 
 from headwise.errors import InputError
 from headwise.model_folder import read_card
-from headwise.serving.app import create_app
+from headwise.serving.access import Access
+from headwise.serving.app import DEADLINE, create_app
 from headwise.serving.registry import Located, moves, resolve, version_of
 from headwise.serving.server import run
 from headwise.serving.service import Service
@@ -20,7 +22,17 @@ BAR, STRIP = 20, 40  # characters
 LEVELS = " ▁▂▃▄▅▆▇█"
 
 
-def serve(models: Sequence[str], *, host: str, port: int, threads: int, max_seconds: float) -> None:
+def serve(
+    models: Sequence[str],
+    *,
+    host: str,
+    port: int,
+    threads: int,
+    max_seconds: float,
+    deadline: float = DEADLINE,
+    key_file: Path | None = None,
+    origins: Sequence[str] = (),
+) -> None:
     """Answers requests until it is stopped; where an alias moves meanwhile, with the version that it then names.
 
     Args:
@@ -29,14 +41,24 @@ def serve(models: Sequence[str], *, host: str, port: int, threads: int, max_seco
         port: 0 takes a free one.
         threads: of one run of a graph.
         max_seconds: longest recording to accept.
+        deadline: seconds after which a request is given up.
+        key_file: with an API key a line; without any, and without HEADWISE_API_KEYS, everybody may ask.
+        origins: whose pages may ask from a browser.
+
+    Raises:
+        NotFound: there is no such model.
+        InputError: a model, a key or an origin is not what it should be.
     """
+    if not 0 < deadline < math.inf:
+        raise InputError(f"--deadline {deadline:g}: seconds above 0 are needed")
+    access = Access.of(key_file=key_file, origins=origins)
     services = [load(model, threads=threads, max_seconds=max_seconds) for model in models]
     sources = {
         service.name: Registered(model, threads, max_seconds)
         for model, service in zip(models, services, strict=True)
         if moves(model)
     }
-    run(create_app(services, sources), host, port)
+    run(create_app(services, sources, access=access, deadline=deadline), host, port)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ FastAPI is the shell: it serves the small routes and writes most of the OpenAPI 
 are plain Starlette with msgspec: a request to them costs about half of what FastAPI with pydantic would take.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.resources import files
@@ -19,6 +20,7 @@ from starlette.routing import Route
 
 from headwise import __version__
 from headwise.errors import HeadwiseError, InputError
+from headwise.serving.access import Access
 from headwise.serving.bodies import json_response, limited
 from headwise.serving.changing import EVERY, PROBATION, Slot, Source
 from headwise.serving.inference_routes import add_inference_routes
@@ -32,6 +34,7 @@ PAGE_POLICY = (
     "default-src 'none'; connect-src 'self'; img-src data:; media-src blob:; "
     "style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 )
+DEADLINE = 60.0  # seconds
 DESCRIPTION = "Next-item recommendations and speech recognition. Every error is an RFC 9457 problem document."
 
 
@@ -39,6 +42,8 @@ def create_app(
     services: Sequence[Service],
     sources: Mapping[str, Source] | None = None,
     *,
+    access: Access = Access(),  # noqa: B008 - frozen
+    deadline: float = DEADLINE,
     every: float = EVERY,
     probation: float = PROBATION,
 ) -> FastAPI:
@@ -47,6 +52,8 @@ def create_app(
     Args:
         services: the models to begin with.
         sources: by a model's name, where its later versions come from; the others stay as they are.
+        access: who may ask.
+        deadline: seconds after which a request is given up with 504.
         every: seconds between two looks at a source.
         probation: seconds for which the version before stays warm.
 
@@ -79,7 +86,9 @@ def create_app(
     app.state.ready, app.state.slots = False, slots
     for error in (HeadwiseError, HTTPException):
         app.add_exception_handler(error, answer_error)
-    app.router.routes.extend(Route(path, _answering(*each), methods=["POST"]) for path, each in routed.items())
+    app.router.routes.extend(
+        Route(path, _answering(*each, deadline), methods=["POST"]) for path, each in routed.items()
+    )
     app.router.routes.append(Route("/", _page("index.html")))
     app.router.routes.append(Route("/docs", _page("docs.html")))
     _add_small_routes(app, slots, metrics)
@@ -91,6 +100,7 @@ def create_app(
 
     app.openapi = document  # type: ignore[method-assign]  # FastAPI's documented way to extend it
     paths = [route.path for route in app.routes if isinstance(route, Route)]
+    app.add_middleware(access.around)
     app.add_middleware(Telemetry, metrics=metrics, routes=paths)
     return app
 
@@ -104,7 +114,7 @@ def _check(services: Sequence[Service]) -> None:
         raise InputError(f"two of the models {names} answer {twice[0]}; serve one of them on another port")
 
 
-def _answering(slot: Slot, endpoint: Endpoint) -> Any:
+def _answering(slot: Slot, endpoint: Endpoint, deadline: float) -> Any:
     inside = 0
 
     async def answer(request: Request) -> Response:
@@ -113,7 +123,10 @@ def _answering(slot: Slot, endpoint: Endpoint) -> Any:
             raise overloaded(f"{endpoint.max_requests} requests are being answered already")
         inside += 1
         try:
-            return await slot.answer(endpoint.path, limited(request, endpoint.max_bytes))
+            async with asyncio.timeout(deadline):
+                return await slot.answer(endpoint.path, limited(request, endpoint.max_bytes))
+        except TimeoutError as error:
+            raise Refusal(504, f"no answer within {deadline:g} s, this server's deadline; try again later") from error
         finally:
             inside -= 1
 

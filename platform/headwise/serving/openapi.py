@@ -22,6 +22,7 @@ PROBLEM = {
 }
 WHEN = {
     400: "The body cannot be read.",
+    401: "The server asks for an API key, and this is none of its keys.",
     404: "What the request names does not exist.",
     413: "The body, or the recording in it, is longer than the server accepts.",
     415: "The body is of a type that this route does not read.",
@@ -29,8 +30,9 @@ WHEN = {
     429: "The queue is full; `Retry-After` says when to come back.",
     500: "An error of the server; its log has it under the request id.",
     503: "Not ready yet, or no longer.",
+    504: "No answer within the server's deadline.",
 }
-ANYWHERE = (400, 413, 415, 422, 429, 500)  # on every endpoint
+ANYWHERE = (400, 401, 413, 415, 422, 429, 500, 504)  # on every endpoint
 
 
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:

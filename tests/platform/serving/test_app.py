@@ -1,3 +1,4 @@
+import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -67,6 +68,17 @@ class Echo:
 def client_fixture(talking_to: Callable[..., Any]) -> Iterator[Any]:
     with talking_to(create_app([Echo()])) as client:
         yield client
+
+
+def test_a_request_that_takes_longer_than_the_deadline_is_given_up(talking_to: Callable[..., Any]) -> None:
+    class Slow(Echo):
+        async def _answer(self, request: Request) -> Response:
+            await asyncio.sleep(3600)
+            raise AssertionError
+
+    with talking_to(create_app([Slow()], deadline=0.01)) as client:
+        answer = problem_of(client.post("/v1/echo", json="hello"), 504)
+        assert answer["detail"] == "no answer within 0.01 s, this server's deadline; try again later"
 
 
 def problem_of(response: Any, status: int) -> dict[str, Any]:
@@ -195,7 +207,7 @@ def test_a_request_id_that_is_not_plain_is_replaced(client: Any, own: str) -> No
 def test_openapi_holds_the_hot_route_its_schemas_and_its_problems(client: Any) -> None:
     document = client.get("/openapi.json").json()
     responses = document["paths"]["/v1/echo"]["post"]["responses"]
-    assert set(responses) == {"200", "400", "413", "415", "422", "429", "500"}
+    assert set(responses) == {"200", "400", "401", "413", "415", "422", "429", "500", "504"}
     assert "Retry-After" in responses["429"]["headers"]
     assert {"Word", "Problem"} <= set(document["components"]["schemas"])
     assert {"/healthz", "/readyz", "/metrics", "/v1/models"} <= set(document["paths"])
