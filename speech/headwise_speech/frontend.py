@@ -58,11 +58,14 @@ class LogMel(nn.Module):
             lengths: samples of each row.
         """
         real = torch.arange(waveform.shape[1], device=waveform.device) < lengths[:, None]
-        signal = F.pad(waveform * real, (WINDOW // 2, WINDOW // 2))
+        return self.within(F.pad(waveform * real, (WINDOW // 2, WINDOW // 2))), lengths // HOP + 1
+
+    def within(self, signal: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch frames mels"]:
+        """The frames whose windows lie wholly within a stretch of signal, one at every hop from its first sample on."""
         cosine, sine = F.conv1d(signal[:, None], self.fourier, stride=HOP).chunk(2, 1)
         energy = F.conv1d(cosine.square() + sine.square(), self.filters)
         spectrogram = (energy + FLOOR).log().transpose(1, 2)
-        return (spectrogram - self.mean) / self.deviation, lengths // HOP + 1
+        return (spectrogram - self.mean) / self.deviation
 
     @torch.no_grad()
     def calibrate(self, waveforms: Iterable[Float[Tensor, " samples"]]) -> None:

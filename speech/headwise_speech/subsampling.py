@@ -1,5 +1,6 @@
 """From spectrogram frames to a quarter as many tokens, which attention can afford."""
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -7,6 +8,7 @@ from torch.nn import functional as F
 from headwise.attention import rows
 
 REDUCTION = 4  # spectrogram frames for one frame of the encoder, which is therefore 40 ms
+BEFORE = REDUCTION - 1  # frames before its own first one that a token is made from; after its first there are as many
 
 
 class Subsampling(nn.Module):
@@ -36,3 +38,26 @@ class Subsampling(nn.Module):
             signal = F.relu(convolution(signal * real[:, None, :, None]))
             frames = (frames + 1) // 2
         return self.project(signal.transpose(1, 2).flatten(2)), frames
+
+    def within(
+        self,
+        spectrogram: Float[Tensor, "batch frames mels"],
+        first: Int[Tensor, " batch"],
+        frames: Int[Tensor, " batch"],
+    ) -> Float[Tensor, "batch time width"]:
+        """The tokens whose frames lie wholly within a stretch of an utterance, as `forward` makes them of the whole.
+
+        Args:
+            spectrogram: the stretch, of 4 n + 3 frames.
+            first: where it begins in the utterance, `BEFORE` frames before a token's own first one; negative at the beginning.
+            frames: how many frames the utterance has.
+        """
+        signal = spectrogram[:, None]
+        for convolution in (self.first, self.second):
+            place = first[:, None] + torch.arange(signal.shape[2], device=first.device)
+            real = (place >= 0) & (place < frames[:, None])
+            signal = signal * real[:, None, :, None]
+            signal = F.relu(F.conv2d(signal, convolution.weight, convolution.bias, stride=2, padding=(0, 1)))
+            first, frames = (first + 1) // 2, (frames + 1) // 2
+        tokens: Tensor = self.project(signal.transpose(1, 2).flatten(2))
+        return tokens

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from headwise.attention import Mask, chunk, same_segment
 from headwise.training.optimization import OptimizerSettings, adamw
 from headwise_speech.augmentation import SpecAugment
 from headwise_speech.batches import Batch
@@ -19,10 +20,14 @@ from headwise_speech.model import Recogniser
 from headwise_speech.text import Vocabulary
 
 MONITOR = "valid/wer"  # what a checkpoint is chosen by; lower is better
+WHOLE = 0.5  # share of the training batches that a streaming recogniser hears whole
 
 
 class RecogniserTask(pl.LightningModule):
     """Training of a recogniser; validation decodes CTC greedily.
+
+    One that streams hears every second batch in chunks of random size (U2, Zhang et al. 2020), so that the same weights hear
+    whole utterances, and validation tells both error rates.
 
     Args:
         model: its front end calibrated on the training set.
@@ -45,7 +50,7 @@ class RecogniserTask(pl.LightningModule):
         self.optimization, self.loss = optimization, loss or LossSettings()
         self.augment = augment.enlarged() if self.loss.consistency else augment
         self._references: list[str] = []
-        self._hypotheses: list[str] = []
+        self._hypotheses: dict[str, list[str]] = {}
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Loss of the augmented batch, and of its parts."""
@@ -68,16 +73,19 @@ class RecogniserTask(pl.LightningModule):
 
     def validation_step(self, batch: Batch, _: int) -> None:
         """Loss, and what is heard."""
-        log_probs, frames = self.model.log_probs(*self._spectrogram(batch))
-        self.log("valid/loss", ctc_loss(log_probs, frames, batch), batch_size=len(batch.lengths))
+        spectrogram, frames = self._spectrogram(batch)
+        log_probs, time = self.model.log_probs(spectrogram, frames)
+        self.log("valid/loss", ctc_loss(log_probs, time, batch), batch_size=len(batch.lengths))
         self._references += map(self.vocabulary.decode, batch.tokens.tolist())
-        for row, length in zip(log_probs.cpu().numpy(), frames.tolist(), strict=True):
-            self._hypotheses.append(greedy(row, self.vocabulary, length).text)
+        self._hear("", log_probs, time)
+        if self.model.chunk:
+            self._hear("_streaming", *self.model.log_probs(spectrogram, frames, self.model.streaming))
 
     def on_validation_epoch_end(self) -> None:
         """Word and character error rates over the whole set."""
-        self.log("valid/wer", _rate(word_counts(self._references, self._hypotheses)), prog_bar=True)
-        self.log("valid/cer", _rate(character_counts(self._references, self._hypotheses)))
+        for how, hypotheses in self._hypotheses.items():
+            self.log(f"valid/wer{how}", _rate(word_counts(self._references, hypotheses)), prog_bar=True)
+            self.log(f"valid/cer{how}", _rate(character_counts(self._references, hypotheses)))
         self._references.clear()
         self._hypotheses.clear()
 
@@ -87,7 +95,7 @@ class RecogniserTask(pl.LightningModule):
 
     def _parts(self, spectrogram: Tensor, frames: Tensor, batch: Batch) -> dict[str, Tensor]:
         # Each weighted: they sum to the loss.
-        depths, time = self.model.depths(spectrogram, frames)
+        depths, time = self.model.depths(spectrogram, frames, self._drawn_mask(batch))
         log_probs = self.model.read(depths[-1])
         parts = {"ctc": ctc_loss(log_probs, time, batch)}
         if share := self.loss.intermediate:
@@ -103,6 +111,17 @@ class RecogniserTask(pl.LightningModule):
             tokens = batch.token_lengths[: len(one)].sum().clamp(min=1)
             parts["consistency"] = self.loss.consistency * consistency_loss(one, other, time[: len(one)]) / tokens
         return parts
+
+    def _drawn_mask(self, batch: Batch) -> Mask | None:
+        rng = np.random.default_rng(batch.seeds.tolist())
+        if not self.model.chunk or rng.random() < WHOLE:
+            return None
+        return chunk(int(rng.integers(1, 2 * self.model.chunk + 1)), self.model.left) & same_segment
+
+    def _hear(self, how: str, log_probs: Tensor, time: Tensor) -> None:
+        rows = zip(log_probs.cpu().numpy(), time.tolist(), strict=True)
+        heard = [greedy(row, self.vocabulary, length).text for row, length in rows]
+        self._hypotheses.setdefault(how, []).extend(heard)
 
     def _spectrogram(self, batch: Batch) -> tuple[Tensor, Tensor]:
         # The front end needs single precision; with nothing to learn in it, it needs no gradients.

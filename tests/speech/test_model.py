@@ -1,9 +1,11 @@
+from collections.abc import Callable
+
 import pytest
 import torch
 
-from headwise.attention import chunk, same_segment
+from headwise.attention import Hierarchical, Kernel, Linear, chunk, same_segment
 from headwise_speech.frontend import HOP
-from headwise_speech.model import Recogniser, recogniser
+from headwise_speech.model import LEAD, Recogniser, recogniser, window
 from headwise_speech.subsampling import REDUCTION
 
 VOCAB, WIDTH, MELS = 13, 22, 19
@@ -58,6 +60,56 @@ def test_a_chunked_model_does_not_hear_what_comes_later() -> None:
     after, _ = model(changed, torch.tensor([7919]))
     torch.testing.assert_close(before[:, : 2 * size], after[:, : 2 * size], atol=1e-6, rtol=0)
     assert not torch.allclose(before[:, 2 * size :], after[:, 2 * size :], atol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def streaming() -> Recogniser:
+    model = build(chunk=3, left=5)
+    for parameter in model.parameters():  # larger than new ones, so that what is far away still counts
+        torch.nn.init.normal_(parameter, std=0.2)
+    return model.requires_grad_(False)
+
+
+def test_a_streaming_recogniser_hears_whole_utterances_too(streaming: Recogniser) -> None:
+    heard = streaming.front_end(noise(2, 7919), torch.tensor([7919, 3001]))
+    whole, frames = streaming.log_probs(*heard)
+    chunked, same = streaming.log_probs(*heard, streaming.streaming)
+    assert frames.tolist() == same.tolist() == [13, 5]
+    assert not torch.allclose(whole[0, :3], chunked[0, :3], atol=1e-3)  # what comes later is heard
+    alone, _ = streaming.log_probs(*streaming.front_end(noise(2, 7919)[:, :1919], torch.tensor([1919, 1919])))
+    torch.testing.assert_close(
+        alone, chunked[:, :3], atol=1e-5, rtol=0
+    )  # here it is not: the first chunk is all there is
+
+
+@pytest.mark.parametrize("samples", [0, 1, 639, 1919, 1920, 1959, 1960, 3840, 5760, 7919])
+def test_chunk_by_chunk_equals_the_whole_under_the_mask(streaming: Recogniser, samples: int) -> None:
+    waveform, hop = noise(2, 7919)[:, :samples], streaming.chunk * REDUCTION * HOP
+    expected, [frames, _] = streaming.log_probs(
+        *streaming.front_end(waveform, torch.tensor([samples, samples])), streaming.streaming
+    )
+    padded = torch.nn.functional.pad(waveform, (LEAD, window(3)))
+    states, answers = streaming.encoder.empty_states(2, 5), []
+    for start in range(0, int(frames), streaming.chunk):
+        here = start * REDUCTION * HOP
+        lengths = torch.full((2,), min(samples - here, window(3) - LEAD))
+        now = padded[:, here : here + window(3)] + 1.0 * (torch.arange(window(3)) >= LEAD + lengths[:, None])
+        answer, [time, _], states = streaming.step(now, lengths, torch.full((2,), start), states)
+        answers.append(answer[:, :time])
+    assert hop == 1920
+    torch.testing.assert_close(torch.cat(answers, 1), expected[:, :frames], atol=1e-5, rtol=0)
+
+
+def test_a_window_is_what_a_chunk_is_made_from() -> None:
+    # Token t is made from frames 4 t - 3 to 4 t + 3 of 400 samples each, centred on multiples of 160.
+    assert LEAD == 3 * 160 + 200
+    assert window(12) - LEAD == (4 * 11 + 3) * 160 + 200 == 12 * 640 + 40
+
+
+@pytest.mark.parametrize("kernel", [Linear, lambda: Hierarchical(WIDTH, 3)])
+def test_a_kernel_that_cannot_hear_in_chunks_says_so_when_it_is_built(kernel: Callable[[], Kernel]) -> None:
+    with pytest.raises(ValueError, match="cannot follow the mask"):
+        build(chunk=3, left=5, kernel=kernel)
 
 
 @torch.no_grad()

@@ -88,6 +88,34 @@ def test_attention_map_is_one_row_a_frame(data: Utterances) -> None:
     assert model.training
 
 
+def test_a_streaming_recogniser_trains_whole_and_in_chunks_by_its_seeds(data: Utterances) -> None:
+    learning, batches = task(data, chunk=3, left=5)
+    batch = next(iter(batches.train_dataloader()))
+    drawn = [learning._drawn_mask(batch._replace(seeds=batch.seeds + number)) for number in range(80)]
+    again = learning._drawn_mask(batch._replace(seeds=batch.seeds + 7))
+    sizes = [0 if mask is None else mask.chunk for mask in drawn]
+    assert sizes[7] == (0 if again is None else again.chunk)
+    assert set(sizes) == {0, 1, 2, 3, 4, 5, 6}
+    assert 25 < sizes.count(0) < 55
+    assert all(mask.back == 5 + mask.chunk - 1 for mask in drawn if mask)
+    assert task(data)[0]._drawn_mask(batch) is None
+
+
+def test_validation_tells_both_error_rates(data: Utterances) -> None:
+    learning, batches = task(data, chunk=3, left=5)
+    logged: dict[str, float] = {}
+    learning.log = lambda name, value, **_: logged.__setitem__(name, float(value))  # type: ignore[method-assign,assignment]
+    learning.eval()
+    with torch.no_grad():
+        for batch in batches.val_dataloader():
+            learning.validation_step(batch, 0)
+    learning.on_validation_epoch_end()
+    assert logged.keys() == {
+        "valid/loss",
+        *(f"valid/{rate}{how}" for rate in ("wer", "cer") for how in ("", "_streaming")),
+    }
+
+
 @pytest.mark.slow
 def test_learns_three_tones(data: Utterances, tmp_path: Path) -> None:
     settings = FitSettings(epochs=25, patience=0, average=0.9, accelerator="cpu", threads=1)

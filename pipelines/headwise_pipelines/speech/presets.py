@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from headwise.errors import InputError
 from headwise.training.optimization import OptimizerSettings
 from headwise.training.settings import FitSettings
 from headwise_pipelines.bounds import at_least, compatible, divisible_heads, share
@@ -24,6 +25,8 @@ class RecogniserSettings:
         span: tokens of 40 ms that a block's convolution covers.
         channels: of the two convolutions that turn 10 ms frames into 40 ms tokens.
         dropout: before the blocks and on the answer of every branch.
+        chunk: tokens of 40 ms that it hears at a time where it streams, 12 being 480 ms; 0 for one that does not.
+        left: tokens before a chunk that it still looks at then.
         decoder_blocks: of the attention decoder, which judges what the search by CTC found; 0 for none.
     """
 
@@ -36,13 +39,21 @@ class RecogniserSettings:
     span: int = 15
     channels: int = 32
     dropout: float = 0.1
+    chunk: int = 0
+    left: int = 48
     decoder_blocks: int = 0
 
     def __post_init__(self) -> None:
-        at_least("model", self, width=1, blocks=1, heads=1, reach=1, span=1, channels=1, decoder_blocks=0)
+        at_least(
+            "model", self, width=1, blocks=1, heads=1, reach=1, span=1, channels=1, chunk=0, left=0, decoder_blocks=0
+        )
         divisible_heads("model", self)
         compatible("model", self)
         share("model", self, "dropout")
+        if self.chunk and self.kernel in ("linear", "hierarchical"):
+            raise InputError(
+                f"model.kernel ({self.kernel}) cannot hear in chunks: use softmax, additive or window, or model.chunk 0"
+            )
 
 
 @dataclass(frozen=True)

@@ -97,6 +97,8 @@ def build(config: SpeechConfig, data: Utterances, vocabulary: Vocabulary) -> Rec
         span=model.span,
         channels=model.channels,
         dropout=model.dropout,
+        chunk=model.chunk,
+        left=model.left,
         decoder_blocks=model.decoder_blocks,
         kernel=kernels(model.kernel, model.width // model.heads, reach=model.reach, ahead=model.reach),
         positions=added(model.positions, model.width, 0),

@@ -27,6 +27,7 @@ class Mask:
         back: how many positions behind a query a visible key can lie at most.
         ahead: how many positions ahead of a query a visible key can lie at most.
         stride: the distance of a query from a visible key is a multiple of it; 0 where no two positions differ.
+        chunk: positions come in chunks of so many, beyond whose end nothing that looks ahead may look; 0 where there are none.
         leading: pairs with one of a sequence's first `leading` positions, on either side, may lie outside these bounds.
         name: for people.
         parts: the rules that this one is the conjunction of; none where it is one rule.
@@ -36,6 +37,7 @@ class Mask:
     back: float = math.inf
     ahead: float = math.inf
     stride: int = 1
+    chunk: int = 0
     leading: int = 0
     name: str = "mask"
     parts: tuple["Mask", ...] = ()
@@ -60,6 +62,7 @@ class Mask:
             min(self.back, other.back),
             min(self.ahead, other.ahead),
             math.lcm(self.stride, other.stride),
+            math.gcd(self.chunk, other.chunk),
             max(self.leading, other.leading),
             " & ".join(term.name for term in terms),
             terms,
@@ -72,6 +75,7 @@ class Mask:
             max(self.back, other.back),
             max(self.ahead, other.ahead),
             math.gcd(self.stride, other.stride),
+            math.gcd(self.chunk, other.chunk),
             max(self.leading, other.leading),
             f"({self.name} | {other.name})",
         )
@@ -112,7 +116,7 @@ def chunk(size: int, left: int) -> Mask:
         start = query.position // size * size
         return (key.position >= start - left) & (key.position < start + size)
 
-    return Mask(sees, back=left + size - 1, ahead=size - 1, name=f"chunk({size}, left={left})")
+    return Mask(sees, back=left + size - 1, ahead=size - 1, chunk=size, name=f"chunk({size}, left={left})")
 
 
 def every(stride: int) -> Mask:

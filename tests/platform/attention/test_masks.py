@@ -43,6 +43,12 @@ def test_chunk_by_hand():
     assert seen(chunk(3, left=0), 5) == ["xxx..", "xxx..", "xxx..", "...xx", "...xx"]
 
 
+def test_chunks_of_two_rules_are_those_that_both_respect():
+    assert (chunk(4, left=1) & same_segment).chunk == (same_segment & chunk(4, left=1)).chunk == 4
+    assert (chunk(4, left=1) & chunk(6, left=1)).chunk == (chunk(4, left=1) | chunk(6, left=1)).chunk == 2
+    assert (causal & same_segment).chunk == 0
+
+
 def test_window_by_hand():
     assert seen(window(1), 4) == ["x...", "xx..", ".xx.", "..xx"]
     assert seen(window(0, ahead=2), 4) == ["xxx.", ".xxx", "..xx", "...x"]

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from headwise.attention import View, causal, rows
+from headwise.attention import View, causal, chunk, rows, same_segment
 from headwise.transformer import DepthwiseConvolution
 
 WIDTH, KERNEL = 7, 5
@@ -80,6 +80,30 @@ def test_step_by_step_equals_all_at_once(view, size, kernel):
     torch.testing.assert_close(torch.cat(answers, 1), convolution(tokens, view))
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 17])
+@pytest.mark.parametrize("ahead", [2, 4])
+def test_looks_ahead_to_the_end_of_its_chunk(view, size, ahead):
+    convolution, tokens = module(ahead), tokens_for(view)
+    chunked, answers = View(view.at, chunk(size, left=3)), []
+    for now in range(13):  # each answer from what its chunk and those before hold
+        end = (now // size + 1) * size
+        part = View(view.at.map(lambda c: c[:, :end]), same_segment)  # noqa: B023
+        answers.append(convolution(tokens[:, :end], part)[:, now])
+    torch.testing.assert_close(convolution(tokens, chunked), torch.stack(answers, 1))
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 17])
+def test_chunk_by_chunk_equals_all_at_once(view, size):
+    convolution, tokens, mask = module(ahead=2), tokens_for(view), chunk(size, left=3) & same_segment
+    past, answers = torch.zeros(3, 2, WIDTH, dtype=torch.double), []
+    for start in range(0, 13, size):
+        now = slice(start, start + size)
+        part = View(view.at.map(lambda c: c[:, now]), mask)  # noqa: B023
+        answer, past = convolution.step(tokens[:, now], part, past)
+        answers.append(answer)
+    torch.testing.assert_close(torch.cat(answers, 1), convolution(tokens, View(view.at, mask)))
+
+
 def test_dropout_is_for_training_only(view):
     convolution = DepthwiseConvolution(WIDTH, KERNEL, dropout=0.5).double()
     tokens = tokens_for(view)
@@ -98,4 +122,7 @@ def test_says_how_far_it_may_look(ahead):
 def test_says_that_it_cannot_look_ahead_step_by_step(view):
     with pytest.raises(ValueError) as error:
         module(ahead=2).step(tokens_for(view), view, torch.zeros(3, 2, WIDTH, dtype=torch.double))
-    assert str(error.value) == "a convolution that looks 2 ahead cannot run step by step; build it with ahead=0"
+    assert str(error.value) == (
+        "a convolution that looks 2 ahead cannot run step by step without chunks; build it with ahead=0, or "
+        "use a mask with chunk(...)"
+    )
