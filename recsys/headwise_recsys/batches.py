@@ -1,6 +1,6 @@
 """From histories to batches: windows over the whole history, packed several to a row."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from headwise.attention import Coordinates
 from headwise.errors import InputError
+from headwise_recsys import context
 from headwise_recsys.interactions import Interactions
 from headwise_recsys.losses import Seen
 from headwise_recsys.metrics import at_once
@@ -28,6 +29,7 @@ class Packed(NamedTuple):
         items: [rows, time] inputs, 0 where there is none.
         targets: [rows, time] the item that came next, 0 where none is learned.
         at: where each input stands: position in its window, which window of the row, and when it was.
+        context: what else is known of each input, by name.
         seen: all that the user of each target had seen by then, earlier windows included; None where it plays no part.
         weight: of this part of a batch, so that the mean over processes is the mean over all targets; 1 in one process.
     """
@@ -35,6 +37,7 @@ class Packed(NamedTuple):
     items: Tensor
     targets: Tensor
     at: Coordinates
+    context: Mapping[str, Tensor]
     seen: Seen | None = None
     weight: float = 1.0
 
@@ -52,13 +55,13 @@ class Asked(NamedTuple):
     Attributes:
         history: [batch, time] the last items of each history, right-padded with 0.
         lengths: [batch] how many there are.
-        times: [batch, time] when those events were, in seconds; 0 where that is not known.
+        beside: what else the model reads, by name and in its order.
         queries: the same as event ranges, for masking what was seen and finding the targets.
     """
 
     history: Tensor
     lengths: Tensor
-    times: Tensor
+    beside: Mapping[str, Tensor]
     queries: Queries
 
 
@@ -182,17 +185,27 @@ class PackedRows(Dataset[Packed]):
     Args:
         data: the events.
         window: tokens a row.
+        beside: what the model reads beside items and times.
         seen: whether to tell what the users had seen.
         part: of each batch.
     """
 
-    def __init__(self, data: Interactions, window: int, *, seen: bool = False, part: Part = Part()) -> None:  # noqa: B008
-        self.data, self.window, self.seen, self.part = data, window, seen, part
+    def __init__(
+        self,
+        data: Interactions,
+        window: int,
+        *,
+        beside: Sequence[str] = (),
+        seen: bool = False,
+        part: Part = Part(),  # noqa: B008
+    ) -> None:
+        self.data, self.window, self.beside, self.seen, self.part = data, window, beside, seen, part
 
     def __getitem__(self, batch: list[Windows]) -> Packed:
         everywhere, batch = batch, batch[self.part.rank :: self.part.of]
         shape = (len(batch), self.window)
         inputs, targets, position, segment, time = (np.zeros(shape, np.int64) for _ in range(5))
+        events = np.full(shape, -1)
         for row, windows in enumerate(batch):
             used = 0
             for number, (start, first, stop) in enumerate(windows.tolist(), 1):
@@ -200,6 +213,7 @@ class PackedRows(Dataset[Packed]):
                 inputs[row, place] = self.data.items[start:stop]
                 targets[row, place.stop - (stop - first) : place.stop] = self.data.items[first + 1 : stop + 1]
                 position[row, place] = np.arange(stop - start)
+                events[row, place] = np.arange(start, stop)
                 segment[row, place] = number
                 if self.data.times is not None:
                     time[row, place] = self.data.times[start:stop]
@@ -207,7 +221,8 @@ class PackedRows(Dataset[Packed]):
         at = Coordinates(*map(torch.from_numpy, (position, segment, time)))
         seen = self._seen(np.concatenate(batch)) if self.seen else None
         weight = self.part.of * _targets(batch) / _targets(everywhere)
-        return Packed(torch.from_numpy(inputs), torch.from_numpy(targets), at, seen, weight)
+        known = context.of_tokens(self.data, events, self.beside)
+        return Packed(torch.from_numpy(inputs), torch.from_numpy(targets), at, known, seen, weight)
 
     def _seen(self, windows: Windows) -> Seen:
         _, firsts, stops = windows.T
@@ -232,6 +247,7 @@ class Histories(Dataset[Asked]):
         queries: to be asked.
         window: items of a history, at most.
         size: queries of a batch, at most.
+        beside: what the model reads beside the items.
         part: of the batches.
     """
 
@@ -242,9 +258,10 @@ class Histories(Dataset[Asked]):
         *,
         window: int,
         size: int,
+        beside: Sequence[str] = (),
         part: Part = Part(),  # noqa: B008
     ) -> None:
-        self.data, self.queries, self.window = data, queries, window
+        self.data, self.queries, self.window, self.beside = data, queries, window, beside
         order = np.argsort(np.minimum(queries.stops - queries.starts, window), kind="stable")
         self.batches = np.array_split(order, max(part.of, -(-len(order) // size)))[part.rank :: part.of]
 
@@ -254,19 +271,19 @@ class Histories(Dataset[Asked]):
     def __getitem__(self, index: int) -> Asked:
         if index >= len(self):
             raise IndexError(index)
-        return ask(self.data, self.queries[self.batches[index]], self.window)
+        return ask(self.data, self.queries[self.batches[index]], self.window, self.beside)
 
 
-def ask(data: Interactions, queries: Queries, window: int) -> Asked:
-    """The last `window` items of each query's history, right-padded to the longest."""
+def ask(data: Interactions, queries: Queries, window: int, beside: Sequence[str] = ()) -> Asked:
+    """The last `window` items of each query's history, right-padded to the longest, and what else the model reads."""
     lengths = np.minimum(queries.stops - queries.starts, window)
     history = np.zeros((len(lengths), max(1, int(lengths.max(initial=0)))), np.int64)
-    times = np.zeros_like(history)
+    events = np.full_like(history, -1)
     for row, (stop, length) in enumerate(zip(queries.stops.tolist(), lengths.tolist(), strict=True)):
         history[row, :length] = data.items[stop - length : stop]
-        if data.times is not None:
-            times[row, :length] = data.times[stop - length : stop]
-    return Asked(torch.from_numpy(history), torch.from_numpy(lengths), torch.from_numpy(times), queries)
+        events[row, :length] = np.arange(stop - length, stop)
+    known = context.of_histories(data, queries, events, beside)
+    return Asked(torch.from_numpy(history), torch.from_numpy(lengths), known, queries)
 
 
 class InteractionBatches(pl.LightningDataModule):
@@ -281,6 +298,7 @@ class InteractionBatches(pl.LightningDataModule):
         tokens: targets a training batch, about.
         seed: of the order of training.
         stride: targets of a window of a long history, at most; `window` where None, see `cut`.
+        beside: what the model reads beside the items.
         seen: whether batches tell what the users had seen.
     """
 
@@ -293,11 +311,12 @@ class InteractionBatches(pl.LightningDataModule):
         tokens: int,
         seed: int,
         stride: int | None = None,
+        beside: Sequence[str] = (),
         seen: bool = False,
     ) -> None:
         super().__init__()
         self.spreads_itself = True
-        self.interactions, self.split, self.window, self.seen = data, split, window, seen
+        self.interactions, self.split, self.window, self.beside, self.seen = data, split, window, beside, seen
         self.order = PackedOrder(data, split.train_stops, window=window, tokens=tokens, seed=seed, stride=stride)
 
     @property
@@ -317,18 +336,20 @@ class InteractionBatches(pl.LightningDataModule):
                 f"tokens: a batch may have {self.order.rows} rows of {self.window} for {self.part.of} processes; "
                 "raise tokens, or train on fewer devices"
             )
-        rows = PackedRows(self.interactions, self.window, seen=self.seen, part=self.part)
+        rows = PackedRows(self.interactions, self.window, beside=self.beside, seen=self.seen, part=self.part)
         return DataLoader(rows, batch_size=None, sampler=self.order)
 
     def val_dataloader(self) -> DataLoader[Asked]:
         """All validation queries, shortest histories first."""
         size = at_once(self.interactions.item_count, 256)
-        asked = Histories(self.interactions, self.split.valid, window=self.window, size=size, part=self.part)
+        asked = Histories(
+            self.interactions, self.split.valid, window=self.window, size=size, beside=self.beside, part=self.part
+        )
         return DataLoader(asked, batch_size=None)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Queries stay where they are, as NumPy arrays."""
         if isinstance(batch, Asked):
-            history, lengths, times = (tensor.to(device) for tensor in batch[:3])
-            return Asked(history, lengths, times, batch.queries)
+            known = {name: tensor.to(device) for name, tensor in batch.beside.items()}
+            return Asked(batch.history.to(device), batch.lengths.to(device), known, batch.queries)
         return super().transfer_batch_to_device(batch, device, dataloader_idx)

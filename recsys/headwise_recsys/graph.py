@@ -43,7 +43,7 @@ class RecommenderGraph(nn.Module):
         k: Int[Tensor, ""],
         exclude: Int[Tensor, "batch excluded"],
         allow: Int[Tensor, "batch allowed"],
-        times: Int[Tensor, "batch time"] | None = None,
+        *beside: Tensor,
     ) -> tuple[Int[Tensor, "batch k"], Float[Tensor, "batch k"]]:
         """The `k` best items of each row, best first; ONNX Runtime returns equal scores in the order of the catalogue.
 
@@ -53,12 +53,12 @@ class RecommenderGraph(nn.Module):
             k: how many items to return.
             exclude: items never to recommend, 0-padded.
             allow: the only items to recommend, 0-padded; a row of zeros allows all.
-            times: when the events of each history were, in seconds; an input of the graph where the model is `timed`.
+            beside: what the model reads beside the history, in the order of its `beside`, each an input of the graph by its name.
 
         Returns:
             Items and their scores; item 0 with score -inf where nothing more is eligible.
         """
-        expected = self.model.expects(history, lengths, times)
+        expected = self.model.expects(history, lengths, *beside)
         return self.search(expected, k, self.barred(history, exclude), allow)
 
     def barred(
@@ -111,7 +111,7 @@ def recommender_graph(model: SASRec, *, quantised: bool = False) -> Graph:
             "k": torch.tensor(2),
             "exclude": torch.tensor([[3, 0], [0, 0]]),
             "allow": torch.tensor([[0, 0, 0, 0], [1, 2, 3, 0]]),
-            **_example_times(model),
+            **beside_example(model),
         },
         outputs=("items", "scores"),
         dynamic={
@@ -120,7 +120,7 @@ def recommender_graph(model: SASRec, *, quantised: bool = False) -> Graph:
             "k": {},
             "exclude": {0: batch, 1: Dim("excluded")},
             "allow": {0: batch, 1: Dim("allowed")},
-            "times": {0: batch, 1: time},
+            **beside_sizes(model, batch, time),
         },
     )
 
@@ -140,17 +140,17 @@ class ExplanationGraph(nn.Module):
         self,
         history: Int[Tensor, "batch time"],
         lengths: Int[Tensor, " batch"],
-        times: Int[Tensor, "batch time"] | None = None,
+        *beside: Tensor,
     ) -> tuple[Float[Tensor, "batch time"]]:
         """The share of each item in what is made of the last one, by attention rollout; 0 for padding.
 
         Args:
             history: items, oldest first, right-padded with 0.
             lengths: how many items each history holds.
-            times: as of the recommender.
+            beside: as of the recommender.
         """
         with sdpa_kernel(SDPBackend.MATH):  # the choice of a fused one would forbid as many items as a head is wide
-            shares = rollout(self.model.attention_weights(history, lengths, times))
+            shares = rollout(self.model.attention_weights(history, lengths, *beside))
         last = (lengths - 1).clamp(min=0)[:, None, None].expand(-1, 1, shares.shape[2])
         return (shares.gather(1, last).squeeze(1),)
 
@@ -163,12 +163,20 @@ def explanation_graph(model: SASRec) -> Graph:
         inputs={
             "history": torch.tensor([[1, 2, 3], [1, 2, 0]]),
             "lengths": torch.tensor([3, 2]),
-            **_example_times(model),
+            **beside_example(model),
         },
         outputs=("attention",),
-        dynamic={"history": {0: batch, 1: time}, "lengths": {0: batch}, "times": {0: batch, 1: time}},
+        dynamic={"history": {0: batch, 1: time}, "lengths": {0: batch}, **beside_sizes(model, batch, time)},
     )
 
 
-def _example_times(model: SASRec) -> dict[str, Tensor]:
-    return {"times": torch.tensor([[10, 20, 30], [40, 50, 0]])} if model.timed else {}
+def beside_example(model: SASRec) -> dict[str, Tensor]:
+    """An example of each input that the model reads beside a history, for two histories of up to three items."""
+    examples = {"times": torch.tensor([[10, 20, 30], [40, 50, 0]]), "at": torch.tensor([70, 60])}
+    return {name: examples[name] for name in model.beside}
+
+
+def beside_sizes(model: SASRec, batch: Dim, time: Dim) -> dict[str, dict[int, Dim]]:
+    """Which sizes of these inputs may change."""
+    sizes = {"times": {0: batch, 1: time}, "at": {0: batch}}
+    return {name: sizes[name] for name in model.beside}

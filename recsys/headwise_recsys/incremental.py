@@ -28,7 +28,7 @@ class AppendGraph(nn.Module):
         quantised: as of `RecommenderGraph`.
 
     Raises:
-        ValueError: a block remembers something else than keys and values.
+        ValueError: a block remembers something else than keys and values, or each item knows when the next one is asked for.
     """
 
     def __init__(self, model: SASRec, *, quantised: bool = False) -> None:
@@ -36,6 +36,11 @@ class AppendGraph(nn.Module):
         states = model.encoder.empty_states(1, 1)
         if not all(isinstance(state.attention, Cache) and not state.convolution.numel() for state in states):
             raise ValueError("the memory of a graph is keys and values: linear attention has none (use another kernel)")
+        if "at" in model.beside:
+            raise ValueError(
+                "an item that knows when the next one is asked for becomes another once that came: a memory of it is wrong "
+                "(leave query_time out)"
+            )
         self.whole = RecommenderGraph(model, quantised=quantised)
 
     def forward(
@@ -47,8 +52,7 @@ class AppendGraph(nn.Module):
         k: Int[Tensor, ""],
         exclude: Int[Tensor, "batch excluded"],
         allow: Int[Tensor, "batch allowed"],
-        times: Int[Tensor, "batch time"] | None = None,
-        past_times: Int[Tensor, "batch slots"] | None = None,
+        *beside: Tensor,
     ) -> tuple[Tensor, ...]:
         """The `k` best items of each row and their scores, as of `RecommenderGraph`, and the four that follow `history`.
 
@@ -61,24 +65,30 @@ class AppendGraph(nn.Module):
             k: how many items to return.
             exclude: further items never to recommend, 0-padded.
             allow: the only items to recommend, 0-padded; a row of zeros allows all.
-            times: of the events, in seconds; an input of the graph where the model is `timed`.
-            past_times: of `history`, likewise.
+            beside: what the model reads beside the events, in the order of its `beside`; and `past_times`, when those of
+                `history` were, where it reads `times`.
 
         Returns:
             Items, scores, and `history`, `keys`, `values` (and `past_times`) for the next call.
         """
+        known = dict(zip(appended(self.whole.model), beside, strict=True))
         before = (history > 0).sum(1)
-        at = _coordinates(events, before, times)
-        past = _coordinates(history, torch.zeros_like(before), past_times)
+        at = _coordinates(events, before, known.get("times"))
+        past = _coordinates(history, torch.zeros_like(before), known.get("past_times"))
         states = _states(keys, values, past)
         expected, states = self.whole.model.step(events, at, states)
         seen = torch.cat([history, events], 1)
         items, scores = self.whole.search(expected[:, -1], k, self.whole.barred(seen, exclude), allow)
         slots = history.shape[1]
         after = [seen[:, -slots:], *_memory(states)]
-        if times is not None and past_times is not None:
-            after.append(torch.cat([past_times, times], 1)[:, -slots:])
+        if "times" in known:
+            after.append(torch.cat([known["past_times"], known["times"]], 1)[:, -slots:])
         return items, scores, *after
+
+
+def appended(model: SASRec) -> tuple[str, ...]:
+    """The names of what the graph takes beside events, in its order."""
+    return (*model.beside, *(("past_times",) if model.timed else ()))
 
 
 def append_graph(model: SASRec, *, quantised: bool = False) -> Graph:

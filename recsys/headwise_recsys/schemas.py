@@ -56,6 +56,13 @@ class RecommendationRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=T
             "`timed`; others pass them over."
         ),
     ] = None
+    at: Annotated[
+        float | None,
+        msgspec.Meta(
+            description="When the recommendation is asked for, in seconds since 1970; now if left out. Read by a model whose "
+            "settings say `query_time`; others pass it over."
+        ),
+    ] = None
     explain: Annotated[
         bool,
         msgspec.Meta(

@@ -14,13 +14,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from headwise.errors import InputError
+from headwise.examples import Examples
 from headwise.model_folder import ModelCard, read_card, read_table
 from headwise.serving.batching import Batcher
 from headwise.serving.bodies import json_response, read_json
 from headwise.serving.explanation import Explanation
+from headwise.serving.inference import Inference
 from headwise.serving.problems import Refusal
 from headwise.serving.service import Endpoint
 from headwise.serving.session import Session
+from headwise_recsys.beside import Beside, Reading, padded
 from headwise_recsys.ids import Id
 from headwise_recsys.leaving_out import drops
 from headwise_recsys.likeness import Likeness
@@ -57,7 +60,7 @@ class Query:
     k: int
     exclude: Sequence[int]
     allow: Sequence[int]  # empty: everything
-    times: Sequence[int] = ()  # of the history, for a model that looks at them
+    beside: Beside = Beside()  # noqa: RUF009 - frozen
 
 
 Ranking = tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]  # items [k] and scores [k], best first
@@ -94,10 +97,20 @@ class Recommender:
         self.window = int(card.settings["window"])  # items of history that the graph reads
         self.max_k = min(int(card.settings["max_k"]), len(ids))
         self.repeats = bool(card.settings.get("repeats"))  # whether items of the history may be recommended again
-        self.timed = bool(card.settings.get("timed"))  # whether it looks at the times of events
+        self.reads = Reading(card.settings)  # what it reads beside a history
         self.batcher: Batcher[Query, Ranking] = Batcher(self._rank, shape=_shape, max_batch=MAX_BATCH)
         self._explaining: Batcher[tuple[Query, Ranking], Reasons] = Batcher(
             lambda asked: [self._reasons(*each) for each in asked], max_batch=1, max_queue=MAX_EXPLAINING
+        )
+        self.inference = Inference(
+            session,
+            model=name,
+            version=version,
+            most={
+                "history": (MAX_BATCH, self.window),
+                "exclude": (MAX_BATCH, len(ids)),
+                "allow": (MAX_BATCH, len(ids)),
+            },
         )
         self._session = session
         self._explanation = explanation
@@ -115,6 +128,7 @@ class Recommender:
         exclude: Sequence[Id] = (),
         allow: Sequence[Id] | None = None,
         times: Sequence[float] | None = None,
+        at: float | None = None,
         diversity: float = 0.0,
         at_most: Mapping[str, int] | None = None,
         explain: bool = False,
@@ -129,6 +143,7 @@ class Recommender:
             exclude: further items not to recommend.
             allow: the only items to recommend; None allows all, an empty list none.
             times: of the history in seconds, for a model that is `timed`.
+            at: when it is asked, in seconds, for a model that reads `query_time`; None is now.
             diversity: from 0 to 1, how unlike each other the items shall be.
             at_most: how many items may share a category of a feature.
             explain: add what the answer came from.
@@ -146,6 +161,7 @@ class Recommender:
             diversity=diversity,
             at_most=dict(at_most or {}),
             times=None if times is None else list(times),
+            at=at,
             explain=explain,
         )
         query, unknown = self._encode(request)
@@ -154,18 +170,23 @@ class Recommender:
         return self._decode(ranking, unknown, reasons, explain)
 
     def recommend_many(
-        self, histories: Sequence[Sequence[Id]], k: int = 10, *, times: Sequence[Sequence[int]] = ()
+        self, histories: Sequence[Sequence[Id]], k: int = 10, *, beside: Sequence[Beside] = ()
     ) -> list[list[Id]]:
         """The k best next items of many histories, ids alone, or all there are in a smaller catalogue; for evaluation.
 
         Ids that the model does not know are passed over; a history without one that it knows gets no items.
 
+        Args:
+            histories: the users' own ids, oldest first.
+            k: 1 to `max_k`.
+            beside: what the model reads beside each history, if anything.
+
         Raises:
             InputError: k is out of bounds.
         """
-        moments = times or [()] * len(histories)
-        known = [self._read(history, when) for history, when in zip(histories, moments, strict=True)]
-        found = self.rank_many([items for items, _ in known], k, times=[when for _, when in known])
+        given = zip(histories, beside or [Beside()] * len(histories), strict=True)
+        known = [self._read(history, each) for history, each in given]
+        found = self.rank_many([items for items, _ in known], k, beside=[each for _, each in known])
         return [[self._ids[item - 1] for item in items.tolist()] for items, _ in found]
 
     def rank_many(
@@ -174,7 +195,7 @@ class Recommender:
         k: int,
         *,
         allow: Sequence[Sequence[int]] = (),
-        times: Sequence[Sequence[int]] = (),
+        beside: Sequence[Beside] = (),
     ) -> list[Ranking]:
         """The k best next items of many histories with their scores, or all there are, in the catalogue's own numbers.
 
@@ -182,15 +203,15 @@ class Recommender:
             histories: numbers 1..V as `numbers` gives them, oldest first; an empty one gets no items.
             k: 1 to `max_k`.
             allow: for each history the only items to recommend; empty for the whole catalogue.
-            times: of each history in seconds, for a model that is `timed`.
+            beside: what the model reads beside each history, if anything.
 
         Raises:
             InputError: k is out of bounds.
         """
         k = min(k, len(self._ids))
         self._check_k(k)
-        given = zip(histories, allow or [()] * len(histories), times or [()] * len(histories), strict=True)
-        queries = [self._query(list(history), k, (), some, when) for history, some, when in given]
+        given = zip(histories, allow or [()] * len(histories), beside or [Beside()] * len(histories), strict=True)
+        queries = [self._query(list(history), k, (), some, known) for history, some, known in given]
         answers: list[Ranking] = [(np.zeros(0, np.int64), np.zeros(0, np.float32))] * len(histories)
         asked = sorted((n for n, query in enumerate(queries) if query.history), key=lambda n: len(queries[n].history))
         for start in range(0, len(asked), MAX_BATCH):
@@ -223,7 +244,7 @@ class Recommender:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Warms the graph up, then answers requests inside the block."""
-        longest = Query([1] * self.window, self.max_k, [], [], [0] * self.window)
+        longest = Query([1] * self.window, self.max_k, [], [], self.reads.longest(self.window))
         self._rank([longest])
         async with self.batcher.running(), self._explaining.running():
             yield
@@ -250,13 +271,13 @@ class Recommender:
         unknown = [own for own in dict.fromkeys(given) if own not in self._numbers]
         if unknown and request.on_unknown == "error":
             raise Refusal(422, self._unknown_message(unknown), unknown=unknown)
-        history, times = self._read(request.history, self._whole(request))
+        history, beside = self._read(request.history, self.reads.read(request))
         if not history:
             raise Refusal(422, "history holds no item that this model knows; give at least one", unknown=unknown)
         allow = self._known(request.allow or [])
         if request.allow is not None and not allow:
             return None, unknown
-        return self._query(history, k, self._known(request.exclude), allow, times), unknown
+        return self._query(history, k, self._known(request.exclude), allow, beside), unknown
 
     def _query(
         self,
@@ -264,27 +285,16 @@ class Recommender:
         k: int,
         exclude: Sequence[int] = (),
         allow: Sequence[int] = (),
-        times: Sequence[int] = (),
+        beside: Beside = Beside(),  # noqa: B008 - frozen
     ) -> Query:
         # What the graph does not read of the history it must still not recommend.
         older, recent = history[: -self.window], history[-self.window :]
         barred = exclude if self.repeats else [*older, *exclude]
-        return Query(recent, k, barred, allow, times[-self.window :])
+        return Query(recent, k, barred, allow, beside.of(range(len(older), len(history))))
 
-    def _whole(self, request: RecommendationRequest) -> Sequence[int]:
-        if not self.timed:
-            return ()
-        if request.times is None or len(request.times) != len(request.history):
-            given = "none" if request.times is None else str(len(request.times))
-            raise InputError(
-                f"this model looks at when items were chosen: times needs a number for each of the {len(request.history)} "
-                f"items of history, it has {given}"
-            )
-        return [int(when // 1) for when in request.times]
-
-    def _read(self, history: Sequence[Id], times: Sequence[int]) -> tuple[list[int], list[int]]:
+    def _read(self, history: Sequence[Id], beside: Beside) -> tuple[list[int], Beside]:
         known = [place for place, own in enumerate(history) if own in self._numbers]
-        return [self._numbers[history[place]] for place in known], [times[place] for place in known if times]
+        return [self._numbers[history[place]] for place in known], beside.of(known)
 
     def _k(self, request: RecommendationRequest) -> int:
         return min(USUAL_K, self.max_k) if request.k is None else request.k
@@ -315,21 +325,18 @@ class Recommender:
     def _rank(self, queries: Sequence[Query]) -> list[Ranking]:
         most = max(query.k for query in queries)
         items, scores = self._session.run(
-            history=_padded([query.history for query in queries]),
+            history=padded([query.history for query in queries]),
             lengths=np.array([len(query.history) for query in queries], np.int64),
             k=np.array(most, np.int64),
-            exclude=_padded([query.exclude for query in queries]),
-            allow=_padded([query.allow for query in queries]),
-            **self._times([query.times for query in queries]),
+            exclude=padded([query.exclude for query in queries]),
+            allow=padded([query.allow for query in queries]),
+            **self.reads.arrays([query.beside for query in queries]),
         )
         return [(items[row, : query.k], scores[row, : query.k]) for row, query in enumerate(queries)]
 
-    def _times(self, times: Sequence[Sequence[int]]) -> dict[str, npt.NDArray[np.int64]]:
-        return {"times": _padded(times)} if self.timed else {}
-
     def _reasons(self, query: Query, ranking: Ranking) -> Reasons:
-        history, lengths = _padded([query.history]), np.array([len(query.history)], np.int64)
-        [attention] = self._explanation.attention(history=history, lengths=lengths, **self._times([query.times]))
+        history, lengths = padded([query.history]), np.array([len(query.history)], np.int64)
+        [attention] = self._explanation.attention(history=history, lengths=lengths, **self.reads.arrays([query.beside]))
         items, scores = _eligible(ranking)
 
         def ask(kept: Sequence[Sequence[int]]) -> npt.NDArray[np.float32]:
@@ -342,8 +349,7 @@ class Recommender:
         return Reasons(query.history, attention, drops(places, scores, ask, batch=MAX_BATCH))
 
     def _of(self, query: Query, places: Sequence[int], allow: Sequence[int]) -> Query:
-        history, times = ([each[place] for place in places if each] for each in (query.history, query.times))
-        return Query(history, len(allow), [], allow, times)
+        return Query([query.history[place] for place in places], len(allow), [], allow, query.beside.of(places))
 
     def _decode(
         self, ranking: Ranking | None, unknown: list[Id], reasons: Reasons | None, explain: bool
@@ -360,8 +366,7 @@ class Recommender:
 
     def _example(self) -> dict[str, Any]:
         history = list(self._ids[:3])
-        times = {"times": [1_700_000_000 + 60 * place for place in range(len(history))]} if self.timed else {}
-        return {"history": history, "k": min(5, self.max_k), **times}
+        return {"history": history, "k": min(5, self.max_k), **self.reads.example(len(history))}
 
 
 def load(folder: Path, *, name: str = KIND, version: str | None = None, threads: int = 1) -> Recommender:
@@ -391,9 +396,11 @@ def load(folder: Path, *, name: str = KIND, version: str | None = None, threads:
         titles = read_table(folder / "titles.json", list[str | None])
     if not ids or len(titles) != len(ids):
         raise InputError(f"{folder}: items.json holds {len(ids)} ids, titles.json {len(titles)} titles; export again")
-    times = ("times",) if card.settings.get("timed") else ()
-    session = Session(folder / GRAPH, inputs=(*INPUTS, *times), outputs=OUTPUTS, threads=threads)
-    explanation = Explanation(folder, card, inputs=(*EXPLAINED_INPUTS, *times), threads=threads)
+    beside = Reading(card.settings).inputs
+    session = Session(folder / GRAPH, inputs=(*INPUTS, *beside), outputs=OUTPUTS, threads=threads)
+    if kept := Examples.load(folder):
+        kept.check(session.run, OUTPUTS, folder / GRAPH)
+    explanation = Explanation(folder, card, inputs=(*EXPLAINED_INPUTS, *beside), threads=threads)
     return Recommender(card, session, explanation, ids, titles, Likeness(folder, card), name, version)
 
 
@@ -402,13 +409,6 @@ def _eligible(ranking: Ranking) -> Ranking:
     items, scores = ranking
     eligible = scores > -np.inf
     return items[eligible], scores[eligible]
-
-
-def _padded(rows: Sequence[Sequence[int]]) -> npt.NDArray[np.int64]:
-    grid = np.zeros((len(rows), max(1, *map(len, rows))), np.int64)
-    for line, row in zip(grid, rows, strict=True):
-        line[: len(row)] = row
-    return grid
 
 
 def _shape(query: Query) -> tuple[int, int, int]:

@@ -39,7 +39,7 @@ class RecommenderTask(pl.LightningModule):
     def training_step(self, batch: Packed, _: int) -> Tensor:
         """The mean loss over the positions that have a target."""
         learned = batch.targets > 0
-        expected = self.model(batch.items, batch.at)[learned]
+        expected = self.model(batch.items, batch.at, batch.context)[learned]
         loss = self.loss(expected, batch.targets[learned], self.model.vectors, batch.seen)
         loss = loss * batch.weight
         # As many to each process, whose mean is then that over all targets.
@@ -49,7 +49,7 @@ class RecommenderTask(pl.LightningModule):
 
     def validation_step(self, batch: Asked, _: int) -> None:
         """Ranks of the targets among all items that may be given."""
-        scores = self.model.scores(self.model.expects(batch.history, batch.lengths, batch.times))
+        scores = self.model.scores(self.model.expects(batch.history, batch.lengths, *batch.beside.values()))
         self._ranks.append(ranks(scores.float().cpu().numpy(), self.data, batch.queries))
 
     def on_validation_epoch_end(self) -> None:
@@ -80,7 +80,7 @@ class ModelScorer:
     @torch.inference_mode()
     def __call__(self, data: Interactions, queries: Queries) -> NDArray[np.float32]:
         """Scores [queries, items + 1]."""
-        asked = ask(data, queries, self.model.window)
-        expected = self.model.expects(asked.history, asked.lengths, asked.times)
+        asked = ask(data, queries, self.model.window, self.model.beside)
+        expected = self.model.expects(asked.history, asked.lengths, *asked.beside.values())
         scores: NDArray[np.float32] = self.model.scores(expected).numpy()
         return scores

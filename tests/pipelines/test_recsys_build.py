@@ -8,10 +8,10 @@ import pytest
 from torch import nn
 
 from headwise.errors import InputError
-from headwise_pipelines.recsys.presets import PRESETS, LossSettings, RecsysConfig, SASRecSettings
+from headwise_pipelines.recsys.presets import PRESETS, ExportSettings, LossSettings, RecsysConfig, SASRecSettings
 from headwise_pipelines.recsys.train import build
 from headwise_recsys.interactions import Interactions
-from headwise_recsys.model import HSTU, Cosine, PositionAndTime, SASRec, Sessions, Transition
+from headwise_recsys.model import HSTU, Cosine, PositionAndTime, QueryTime, SASRec, Sessions, Transition
 from headwise_recsys.splits import leave_one_out
 
 ITEMS = 11
@@ -46,6 +46,7 @@ def parts(model: SASRec, kind: type[nn.Module]) -> int:
         ({"positions": "timed"}, PositionAndTime, True),
         ({"block": "hstu", "positions": "timed"}, PositionAndTime, True),
         ({"kernel": "sessions"}, Sessions, True),
+        ({"query_time": True}, QueryTime, True),
     ],
 )
 def test_each_part_is_there_where_it_was_asked_for(
@@ -59,7 +60,7 @@ def test_each_part_is_there_where_it_was_asked_for(
 
 def test_times_are_needed_where_the_model_looks_at_them() -> None:
     timeless = replace(DATA, times=None)
-    for settings in ({"positions": "timed"}, {"kernel": "sessions"}):
+    for settings in ({"positions": "timed"}, {"kernel": "sessions"}, {"query_time": True}):
         with pytest.raises(InputError, match=r"toys: .* need the time of each event and toys.csv has none"):
             built(timeless, **settings)
     assert built(timeless).timed is False
@@ -74,6 +75,11 @@ def test_hstu_has_no_kernel_and_turns_nothing(settings: dict[str, Any]) -> None:
 def test_a_session_has_no_place_for_a_bias() -> None:
     with pytest.raises(InputError, match=r"model.kernel \(sessions\) cannot add model.positions \(timed\)"):
         SASRecSettings(kernel="sessions", positions="timed")
+
+
+def test_the_query_s_time_and_a_memory_exclude_each_other() -> None:
+    with pytest.raises(InputError, match=r"export.incremental \(true\): .* set model.query_time to false"):
+        RecsysConfig(model=SASRecSettings(query_time=True), export=ExportSettings(incremental=True))
 
 
 def test_a_stride_lies_within_the_window() -> None:

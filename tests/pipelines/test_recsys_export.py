@@ -16,6 +16,7 @@ from headwise.model_folder import ModelCard, read_card
 from headwise_pipelines.recsys.export import export, settings
 from headwise_pipelines.recsys.presets import ExportSettings
 from headwise_recsys import graph
+from headwise_recsys.beside import Beside
 from headwise_recsys.interactions import Interactions
 from headwise_recsys.model import PositionAndTime, SASRec, sasrec
 from headwise_recsys.quantised import QuantisedTable
@@ -266,12 +267,48 @@ def test_a_timed_model_is_served_with_the_times_of_events(data: Interactions, tm
     long, when = [f"i{number}" for number in range(112, 121)], range(0, 9000, 1000)  # two more than the window holds
     shown = service.recommend(long, 5, times=when).items
     assert shown == service.recommend(long[2:], 5, times=when[2:], exclude=long[:2]).items
-    unknown = service.recommend_many([["x", *history]], 5, times=[[1, *map(int, times)]])[0]
+    unknown = service.recommend_many([["x", *history]], 5, beside=[Beside([1, *map(int, times)])])[0]
     assert unknown == [item.id for item in answer.items]
     with pytest.raises(InputError, match=r"times needs a number for each of the 3 items of history, it has none"):
         service.recommend(history, 5)
     with pytest.raises(InputError, match=r"it has 2"):
         service.recommend(history, 5, times=times[:2])
+
+
+@pytest.mark.slow
+def test_a_model_that_reads_the_query_s_time_is_served_with_it(
+    data: Interactions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(3)
+    model = sasrec(ITEMS, window=WINDOW, width=10, blocks=1, heads=1, query_time=True).eval()
+    torch.nn.init.normal_(model.context["at"].table)
+    rng = np.random.default_rng(5)
+    dated = replace(data, times=np.sort(rng.integers(0, 10**6, data.events)))
+    made = export(model, dated, leave_one_out(dated).valid, tmp_path / "clock", card(model))
+    assert made.parity["max_difference"] < 1e-4
+    service = load(tmp_path / "clock")
+    history, times = ["i105", "i103", "i111"], [10.9, 4000.2, 90_000.0]
+
+    def best(at: int) -> list[str]:
+        given = torch.tensor([[5, 3, 11]]), torch.tensor([3]), torch.tensor([[10, 4000, 90_000]]), torch.tensor([at])
+        scores = model.scores(model.expects(*given))[0].index_fill(0, torch.tensor([0, 5, 3, 11]), -torch.inf)
+        return [f"i{100 + int(item)}" for item in scores.topk(5).indices]
+
+    def shown(**request: float) -> list[str]:
+        return [item.id for item in service.recommend(history, 5, times=times, **request).items]
+
+    assert shown(at=90_003.9) == best(90_003)
+    assert shown(at=9_000_000) == best(9_000_000) != best(90_003)
+    monkeypatch.setattr("headwise_recsys.beside.time.time", lambda: 91_234.5)
+    assert shown() == best(91_234)
+    monkeypatch.setattr("headwise_recsys.beside.time.time", lambda: 89_999.0)
+    assert shown() == best(90_000)
+    explained = service.recommend(history, 5, times=times, at=90_003, explain=True).items[0]
+    without = torch.tensor([[5, 11]]), torch.tensor([2]), torch.tensor([[10, 90_000]]), torch.tensor([90_003])
+    fall = explained.score - model.scores(model.expects(*without))[0, int(explained.id[1:]) - 100].item()
+    assert explained.leave_one_out[1] == pytest.approx(fall, abs=1e-4)
+    with pytest.raises(InputError, match=r"at \(89999\) is before the last item of history was chosen \(90000\)"):
+        service.recommend(history, 5, times=times, at=89_999)
 
 
 @pytest.mark.slow

@@ -184,6 +184,11 @@ def test_what_a_packed_batch_holds() -> None:
     assert packed.at.position.tolist() == [[0, 1, 0, 1, 2], [0, 0, 0, 0, 0]]
     assert packed.at.segment.tolist() == [[1, 1, 2, 2, 2], [1, 0, 0, 0, 0]]
     assert packed.at.time.tolist() == [[*times[0:2], *times[4:7]], [times[11], 0, 0, 0, 0]]
+    assert packed.context == {}
+    known = PackedRows(rows.data, 5, beside=("times", "at"))[
+        [np.array([[0, 0, 2], [4, 5, 7]]), np.array([[11, 11, 12]])]
+    ]
+    assert known.context["at"].tolist() == [[*times[1:3], *times[5:8]], [times[12], 0, 0, 0, 0]]
 
 
 def test_what_each_target_s_user_had_seen() -> None:
@@ -204,11 +209,15 @@ def test_what_is_asked() -> None:
     queries = Queries(np.array([0, 3, 11]), np.array([2, 9, 11]), np.array([2, 9, 11]))
     asked = ask(data, queries, 5)
     assert asked.lengths.tolist() == [2, 5, 0]
+    assert asked.beside == {}
+    known = ask(data, queries, 5, ("times", "at")).beside
     assert data.times is not None
-    for got, source in ((asked.history, data.items.tolist()), (asked.times, data.times.tolist())):
+    assert list(known) == ["times", "at"]
+    for got, source in ((asked.history, data.items.tolist()), (known["times"], data.times.tolist())):
         assert got.tolist() == [[*source[0:2], 0, 0, 0], source[4:9], [0, 0, 0, 0, 0]]
+    assert known["at"].tolist() == data.times[[2, 9, 11]].tolist()
     timeless = replace(data, times=None)
-    assert not ask(timeless, queries, 5).times.any()
+    assert not ask(timeless, queries, 5).beside
     assert not PackedRows(timeless, 5)[[np.array([[0, 0, 3]])]].at.time.any()
 
 
@@ -234,10 +243,11 @@ def test_the_loaders_give_what_the_task_takes(data: Interactions) -> None:
 
 
 def test_queries_stay_arrays_when_a_batch_moves(data: Interactions) -> None:
-    batches = InteractionBatches(data, leave_one_out(data), window=WINDOW, tokens=61, seed=3)
+    split = leave_one_out(data)
+    batches = InteractionBatches(data, split, window=WINDOW, tokens=61, seed=3, beside=("times", "at"))
     asked = next(iter(batches.val_dataloader()))
     moved = batches.transfer_batch_to_device(asked, torch.device("meta"), 0)
-    assert {tensor.device.type for tensor in moved[:3]} == {"meta"}
+    assert {tensor.device.type for tensor in (moved.history, moved.lengths, *moved.beside.values())} == {"meta"}
     assert moved.queries is asked.queries
     packed = batches.transfer_batch_to_device(next(iter(batches.train_dataloader())), torch.device("meta"), 0)
     assert packed.at.segment.device.type == packed.targets.device.type == "meta"

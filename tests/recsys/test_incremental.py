@@ -143,6 +143,11 @@ def test_beyond_the_window_learned_positions_end() -> None:
         AppendGraph(model)(torch.tensor([[3]]), *full.values(), *lists)
 
 
+def test_what_knows_when_the_next_one_is_asked_for_cannot_be_remembered() -> None:
+    with pytest.raises(ValueError, match="becomes another once that came"):
+        AppendGraph(scattered(query_time=True))
+
+
 def test_linear_attention_has_no_keys_to_remember() -> None:
     with pytest.raises(ValueError, match="keys and values: linear attention has none"):
         AppendGraph(scattered(kernel=Linear))

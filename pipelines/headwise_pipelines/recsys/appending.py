@@ -18,14 +18,14 @@ class EventByEvent:
     """
 
     def __init__(self, runner: Runner, model: SASRec) -> None:
-        self.runner, self.whole, self.timed = runner, RecommenderGraph(model).eval(), model.timed
+        self.runner, self.whole, self.beside = runner, RecommenderGraph(model).eval(), model.beside
         states = model.encoder.empty_states(1, model.window)
         self.memory = (len(states), *states[0].attention.key.shape[1:])  # type: ignore[union-attr]
 
     @torch.inference_mode()
     def by_module(self, inputs: Arrays) -> Arrays:
         """The model's answer."""
-        names = ("history", "lengths", "k", "exclude", "allow", *(("times",) if self.timed else ()))
+        names = ("history", "lengths", "k", "exclude", "allow", *self.beside)
         items, scores = self.whole(*(torch.from_numpy(np.asarray(inputs[name])) for name in names))
         return {"items": items.numpy(), "scores": scores.numpy()}
 
@@ -33,7 +33,7 @@ class EventByEvent:
         """The graph's answer to the last event of each history."""
         lengths = inputs["lengths"]
         lists = {name: inputs[name] for name in ("k", "exclude", "allow")}
-        columns = {"events": inputs["history"]} | ({"times": inputs["times"]} if self.timed else {})
+        columns = {"events": inputs["history"]} | {name: inputs[name] for name in self.beside}
         columns = {name: _to_the_right(rows, lengths) for name, rows in columns.items()}
         memory = self._nothing(len(lengths))
         if columns["events"].shape[1] > 1:
@@ -49,7 +49,7 @@ class EventByEvent:
             "keys": empty,
             "values": empty,
         }
-        return memory | ({"past_times": memory["history"]} if self.timed else {})
+        return memory | ({"past_times": memory["history"]} if "times" in self.beside else {})
 
 
 def _to_the_right(rows: NDArray[np.generic], lengths: NDArray[np.generic]) -> NDArray[np.generic]:

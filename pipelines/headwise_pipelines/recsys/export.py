@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from headwise.examples import Examples
 from headwise.export import TOLERANCE, Arrays, Graph, Runner, prove, write
 from headwise.model_folder import ModelCard, writing
 from headwise_pipelines.recsys.appending import EventByEvent
@@ -72,7 +73,7 @@ def export(
         )
         explained = prove(
             written(explanation_graph(model), EXPLANATION),
-            [{name: batch[name] for name in ("history", "lengths", "times") if name in batch} for batch in asked],
+            [{name: batch[name] for name in ("history", "lengths", *model.beside)} for batch in asked],
             scores="attention",
             same=_changed_favourites,
             what="items looked at most",
@@ -85,6 +86,8 @@ def export(
         with writing(target, proved) as draft:
             for part in Path(scratch).iterdir():  # the graphs, and the weights of large ones
                 shutil.move(part, draft / part.name)
+            some = asked[:2][-1]  # with lists to exclude and allow, where there are queries enough
+            Examples(some, runner.by_graph(some)).save(draft)
             _write_json(draft / "items.json", data.item_ids)
             if data.titles is not None:
                 _write_json(draft / "titles.json", data.titles)
@@ -104,7 +107,13 @@ def _categories(data: Interactions) -> dict[str, list[str | None]]:
 
 def settings(model: SASRec) -> dict[str, Any]:
     """What the service must know of the graph."""
-    return {"window": model.window, "max_k": min(MAX_K, model.items), "timed": model.timed, "repeats": model.repeats}
+    return {
+        "window": model.window,
+        "max_k": min(MAX_K, model.items),
+        "timed": model.timed,
+        "query_time": "at" in model.beside,
+        "repeats": model.repeats,
+    }
 
 
 def _real_inputs(data: Interactions, queries: Queries, model: SASRec) -> Iterator[Arrays]:
@@ -116,13 +125,13 @@ def _real_inputs(data: Interactions, queries: Queries, model: SASRec) -> Iterato
         some = queries[slice(start, min(start + size, rows))]
         if not len(some):
             return
-        asked = ask(data, some, model.window)
+        asked = ask(data, some, model.window, model.beside)
         filtered = start % 2 == 1
         lists = rng.integers(1, data.item_count + 1, (2, len(some), min(data.item_count // 2, 1000) if filtered else 1))
         yield {
             "history": asked.history.numpy(),
             "lengths": asked.lengths.numpy(),
-            **({"times": asked.times.numpy()} if model.timed else {}),
+            **{name: values.numpy() for name, values in asked.beside.items()},
             "k": np.array(k),
             "exclude": lists[0] * filtered,
             "allow": lists[1] * filtered,

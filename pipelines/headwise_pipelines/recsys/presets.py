@@ -25,6 +25,8 @@ class SASRecSettings:
         reach: items of a window or a group.
         gap: seconds between two events of one session, at most.
         positions: how an item knows its place; `timed` knows how many items and how many seconds lie between two.
+        query_time: whether each item knows when the next one is asked for, so that the model knows when it is asked. Its figures
+            are of a class of their own, and the memory of `export.incremental` is not to be had.
         head: how an item is compared with what is expected; `cosine` has a learned temperature.
         transition: rank of what is added for how each item follows the last one; 0 adds nothing.
         gated: gates on the residual branches (LiGR).
@@ -44,6 +46,7 @@ class SASRecSettings:
     reach: int = 32
     gap: int = 1800
     positions: Literal["learned", "sinusoidal", "rotary", "relative", "alibi", "timed"] = "learned"
+    query_time: bool = False
     head: Literal["dot", "cosine"] = "dot"
     transition: int = 0
     gated: bool = False
@@ -66,7 +69,7 @@ class SASRecSettings:
     @property
     def timed(self) -> bool:
         """Whether the model looks at the times of events."""
-        return self.positions == "timed" or self.kernel == "sessions"
+        return self.positions == "timed" or self.kernel == "sessions" or self.query_time
 
 
 @dataclass(frozen=True)
@@ -166,6 +169,11 @@ class RecsysConfig:
             raise InputError(
                 "export.incremental (true): the memory is keys and values, which linear attention has none of; "
                 "choose another model.kernel"
+            )
+        if self.export.incremental and self.model.query_time:
+            raise InputError(
+                "export.incremental (true): each item knows when the next one is asked for, so that what is remembered of it "
+                "is wrong once that came; set model.query_time to false"
             )
         if self.model.sparse and self.loss.name == "softmax":
             raise InputError(

@@ -59,9 +59,9 @@ def prove_scan(
 
 def _inputs(data: Interactions, queries: Queries, model: SASRec) -> dict[str, Tensor]:
     # In the order in which the module takes them.
-    asked, none = ask(data, queries, model.window), torch.zeros(len(queries), 1, dtype=torch.long)
+    asked, none = ask(data, queries, model.window, model.beside), torch.zeros(len(queries), 1, dtype=torch.long)
     inputs = {"history": asked.history, "lengths": asked.lengths, "k": torch.tensor(min(TOP, model.items))}
-    return inputs | {"exclude": none, "allow": none} | ({"times": asked.times} if model.timed else {})
+    return inputs | {"exclude": none, "allow": none, **asked.beside}
 
 
 def _ndcg(items: NDArray[np.generic], targets: NDArray[np.int32]) -> float:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headwise.errors import InputError
+from headwise_recsys.beside import Beside
 from headwise_recsys.evaluation.answers import Answers
 from headwise_recsys.interactions import Interactions
 from headwise_recsys.metrics import Floats
@@ -40,6 +41,7 @@ class Served:
         self._items[self._numbers] = np.arange(len(self._numbers))
         self._items[0] = 0
         self.window, self.repeats = self._service.window, self._service.repeats
+        self.query_time = self._service.reads.query_time
         self.known = float((self._numbers[1:] > 0).mean())  # share of the data's items
 
     def answers(self, data: Interactions, queries: Queries, *, depth: int) -> Answers:
@@ -47,7 +49,8 @@ class Served:
         depth = min(depth, self._service.max_k)
         parts = list(queries.batches(BATCH))
         answered = [
-            self._service.rank_many(self._histories(data, part), depth, times=self._times(data, part)) for part in parts
+            self._service.rank_many(self._histories(data, part), depth, beside=self._beside(data, part))
+            for part in parts
         ]
         placed = [
             _placed(rankings, self._numbers[data.items[part.targets]], depth)
@@ -61,8 +64,8 @@ class Served:
         targets = data.items[queries.targets]
         among = self._numbers[np.concatenate([targets[:, None], drawn], axis=1)]
         allow = [row[row > 0].tolist() for row in among]
-        histories, times = self._histories(data, queries), self._times(data, queries)
-        rankings = self._service.rank_many(histories, among.shape[1], allow=allow, times=times)
+        histories, beside = self._histories(data, queries), self._beside(data, queries)
+        rankings = self._service.rank_many(histories, among.shape[1], allow=allow, beside=beside)
         _, best, worst = _placed(rankings, among[:, 0], among.shape[1])
         return (best + worst) / 2
 
@@ -71,13 +74,14 @@ class Served:
         spans = zip(queries.starts.tolist(), queries.stops.tolist(), strict=True)
         return [[number for number in known[start:stop].tolist() if number] for start, stop in spans]
 
-    def _times(self, data: Interactions, queries: Queries) -> list[list[int]]:
-        if not self._service.timed:
+    def _beside(self, data: Interactions, queries: Queries) -> list[Beside]:
+        if not self._service.reads.inputs:
             return []
         if data.times is None:
             raise InputError(f"{data.name}: the model looks at times of events, and {data.source} has none")
-        known, spans = self._numbers[data.items] > 0, zip(queries.starts.tolist(), queries.stops.tolist(), strict=True)
-        return [data.times[start:stop][known[start:stop]].tolist() for start, stop in spans]
+        known = self._numbers[data.items] > 0
+        spans = zip(queries.starts.tolist(), queries.stops.tolist(), data.times[queries.targets].tolist(), strict=True)
+        return [Beside(data.times[start:stop][known[start:stop]].tolist(), asked) for start, stop, asked in spans]
 
 
 def _placed(

@@ -25,6 +25,7 @@ from headwise_pipelines.recsys.matching import rows
 from headwise_pipelines.recsys.presets import RecsysConfig, SASRecSettings
 from headwise_pipelines.recsys.report import CUTOFFS, SPLITS, baselines, other_split
 from headwise_recsys.batches import Asked, InteractionBatches, ask
+from headwise_recsys.context import EACH
 from headwise_recsys.interactions import Interactions
 from headwise_recsys.item_features import Feature
 from headwise_recsys.leaving_out import drops
@@ -89,8 +90,9 @@ def build(config: RecsysConfig, data: Interactions, split: Split) -> SASRec:
     model = config.model
     if model.timed and data.times is None:
         raise InputError(
-            f"{data.name}: model.positions ({model.positions}) and model.kernel ({model.kernel}) need the time of each event "
-            f"and {data.source} has none; give data with a timestamp column, or choose others"
+            f"{data.name}: model.positions ({model.positions}), model.kernel ({model.kernel}) or model.query_time "
+            f"({str(model.query_time).lower()}) need the time of each event and {data.source} has none; give data with a "
+            "timestamp column, or choose others"
         )
     features = features_of(model, data)
     content = Content(features, model.width) if features else None
@@ -107,6 +109,7 @@ def build(config: RecsysConfig, data: Interactions, split: Split) -> SASRec:
         rotary=model.positions == "rotary",
         bias=_bias(model),
         timed=model.timed,
+        query_time=model.query_time,
         gated=model.gated,
         swiglu=model.swiglu,
         cosine=model.head == "cosine",
@@ -208,6 +211,7 @@ def _fit(
             tokens=config.tokens,
             seed=config.fit.seed,
             stride=config.stride or None,
+            beside=model.beside,
             seen=config.unseen,
         ),
         settings=config.fit,
@@ -222,9 +226,9 @@ def _fit(
 
 def _draw_attention(launched: Launched, model: SASRec, data: Interactions, split: Split) -> None:
     longest = int((split.valid.stops - split.valid.starts).clip(max=SHOWN).argmax())
-    asked = ask(data, split.valid[slice(longest, longest + 1)], min(SHOWN, model.window))
+    asked = ask(data, split.valid[slice(longest, longest + 1)], min(SHOWN, model.window), model.beside)
     with torch.inference_mode():
-        weights = model.attention_weights(asked.history, asked.lengths, asked.times)
+        weights = model.attention_weights(asked.history, asked.lengths, *asked.beside.values())
     names = [_label(data, item) for item in asked.history[0].tolist()]
     user = data.user_ids[int((data.offsets <= split.valid.starts[longest]).sum()) - 1]
     whose = f"the last {len(names)} items of user {user}"
@@ -239,11 +243,12 @@ def _draw_attention(launched: Launched, model: SASRec, data: Interactions, split
 @torch.inference_mode()
 def _recommended(model: SASRec, asked: Asked) -> tuple[int, np.ndarray]:
     """The best item after the only history in `asked`, and what each item of that did for it [time]."""
-    [history], [times], places = asked.history, asked.times, range(asked.history.shape[1])
+    [history], places = asked.history, range(asked.history.shape[1])
 
     def scores(left: Sequence[Sequence[int]]) -> torch.Tensor:
         rows = torch.tensor(left)
-        return model.scores(model.expects(history[rows], torch.full((len(rows),), rows.shape[1]), times[rows]))
+        beside = (known[0][rows] if name in EACH else known[[0] * len(rows)] for name, known in asked.beside.items())
+        return model.scores(model.expects(history[rows], torch.full((len(rows),), rows.shape[1]), *beside))
 
     after = scores([places])[0]
     item = int(after.index_fill(0, torch.tensor([0, *history.tolist()]), -torch.inf).argmax())
@@ -273,12 +278,12 @@ def _asked(split: Split) -> str:
 
 
 def _example(data: Interactions, split: Split, model: SASRec) -> dict[str, torch.Tensor]:
-    asked = ask(data, split.valid[:1], model.window)
+    asked = ask(data, split.valid[:1], model.window, model.beside)
     nothing = torch.zeros(1, 1, dtype=torch.long)
     return {
         "history": asked.history,
         "lengths": asked.lengths,
-        **({"times": asked.times} if model.timed else {}),
+        **asked.beside,
         "k": torch.tensor(min(10, model.items)),
         "exclude": nothing,
         "allow": nothing,

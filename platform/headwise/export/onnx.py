@@ -1,5 +1,6 @@
 """From a module to an ONNX file whose batch and time are free."""
 
+import inspect
 import logging
 import re
 import warnings
@@ -26,7 +27,7 @@ class Graph:
     """What there is to export.
 
     Attributes:
-        module: takes the inputs in their order and returns the outputs in theirs.
+        module: takes the inputs in their order, some of them as `*others` if need be, and returns the outputs in theirs.
         inputs: an example of each, by name; distinct tensors with at least two rows.
         outputs: their names.
         dynamic: for each input, which of its dimensions may change, and the name and range of each.
@@ -58,10 +59,11 @@ def write(graph: Graph, path: Path, metadata: Mapping[str, str]) -> None:
     graph.module.eval()
     try:
         with _quiet(), torch.no_grad():
+            sizes = [dict(graph.dynamic[name]) for name in graph.inputs]
             program = torch.export.export(
                 graph.module,
                 tuple(graph.inputs.values()),
-                dynamic_shapes=tuple(dict(graph.dynamic[name]) for name in graph.inputs),
+                dynamic_shapes=dict(inspect.signature(graph.module.forward).bind(*sizes).arguments),
             )
             exported = torch.onnx.export(
                 program,

@@ -6,6 +6,7 @@ content   what features say
 hstu      a block without softmax and without feed-forward
 sessions  attention within the running session, and on earlier ones as a whole
 biases    how far back an item lies, in positions and in time
+query_time  when the next item is asked for
 heads     how an item is compared with what is expected: dot product, cosine, transition from the last item
 """
 
@@ -14,6 +15,7 @@ from headwise_recsys.model.content import Content
 from headwise_recsys.model.heads import Cosine, Dot, Head, Transition
 from headwise_recsys.model.hstu import HSTU
 from headwise_recsys.model.items import Items
+from headwise_recsys.model.query_time import QueryTime
 from headwise_recsys.model.sasrec import SASRec, sasrec
 from headwise_recsys.model.sessions import Sessions
 
@@ -25,6 +27,7 @@ __all__ = [
     "Head",
     "Items",
     "PositionAndTime",
+    "QueryTime",
     "SASRec",
     "Sessions",
     "Transition",

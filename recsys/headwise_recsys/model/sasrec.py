@@ -1,8 +1,9 @@
 """SASRec: a causal Transformer over a user's items, scored against the embeddings of all items."""
 
 import copy
-from collections.abc import Callable, Sequence
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -27,6 +28,10 @@ from headwise_recsys.model.content import Content
 from headwise_recsys.model.heads import Cosine, Dot, Head, Transition
 from headwise_recsys.model.hstu import HSTU
 from headwise_recsys.model.items import Items
+from headwise_recsys.model.query_time import QueryTime
+
+CONTEXT: Final = ("at",)  # what may be known of a token beside its item and its place, in the order of a graph's inputs
+NOTHING: Final[Mapping[str, Tensor]] = MappingProxyType({})
 
 
 class SASRec(nn.Module):
@@ -43,12 +48,17 @@ class SASRec(nn.Module):
         positions: gives the vector that is added to each item for its position; without it the encoder must know order itself.
         dropout: on the embedded history.
         timed: whether the encoder looks at the times of events.
+        context: adds to each token what else is known of it, by the names of `CONTEXT`: `at`, when the next item is asked for.
         repeats: whether items of the history may be recommended again.
         content: makes an item's vector from its features too; see `Items`.
         chosen: with `content`, which items were chosen in training, row 0 for padding; all where None.
 
+    Attributes:
+        beside: the names of what is read beside a history, in the order of `expects`.
+
     Raises:
-        ValueError: the encoder cannot follow the mask of a history, causal and within its own segment.
+        ValueError: the encoder cannot follow the mask of a history, causal and within its own segment; or a context has no
+            such name.
     """
 
     def __init__(
@@ -62,13 +72,19 @@ class SASRec(nn.Module):
         positions: nn.Module | None = None,
         dropout: float = 0.0,
         timed: bool = False,
+        context: Mapping[str, nn.Module] | None = None,
         repeats: bool = False,
         content: Content | None = None,
         chosen: Bool[Tensor, " items"] | None = None,
     ) -> None:
         super().__init__()
         encoder.check(causal & same_segment)
-        self.items, self.window, self.timed, self.repeats = items, window, timed, repeats
+        self.items, self.window, self.repeats = items, window, repeats
+        self.context = nn.ModuleDict(context)
+        if unknown := self.context.keys() - set(CONTEXT):
+            raise ValueError(f"context may hold {', '.join(CONTEXT)}, not {', '.join(sorted(unknown))}")
+        self.timed = timed or "at" in self.context
+        self.beside = (*(("times",) if self.timed else ()), *(name for name in CONTEXT if name in self.context))
         own = nn.Embedding(items + 1, width, padding_idx=0)
         self.embedding: nn.Embedding | Items = own if content is None else Items(own, content, chosen=chosen)
         self.positions = positions
@@ -79,43 +95,51 @@ class SASRec(nn.Module):
             nn.init.normal_(own.weight, std=width**-0.5)
             own.weight[0] = 0
 
-    def forward(self, history: Int[Tensor, "batch time"], at: Coordinates) -> Float[Tensor, "batch time score_width"]:
+    def forward(
+        self, history: Int[Tensor, "batch time"], at: Coordinates, context: Mapping[str, Tensor] = NOTHING
+    ) -> Float[Tensor, "batch time score_width"]:
         """What the model expects next, at every position.
 
         Args:
             history: items, in rows that may hold several packed histories.
             at: where each of them stands, at positions below the window; a row's histories are told apart by their segment.
+            context: what each part of the model's context takes, by its name.
         """
-        hidden = self.encoder(self._embed(history, at), View(at, causal & same_segment))
+        hidden = self.encoder(self._embed(history, at, context), View(at, causal & same_segment))
         return self.head.expected(hidden, history)
 
     def expects(
         self,
         history: Int[Tensor, "batch time"],
         lengths: Int[Tensor, " batch"],
-        times: Int[Tensor, "batch time"] | None = None,
+        *beside: Tensor,
     ) -> Float[Tensor, "batch score_width"]:
         """What the model expects after each whole history, of rows right-padded with 0.
 
         Args:
             history: items, oldest first.
             lengths: how many items each row holds.
-            times: of the events in seconds, for a model that is `timed`.
+            beside: what the model reads beside them, in the order of its `beside`: `times` of the events in seconds
+                [batch, time], `at`, when the next item is asked for [batch].
 
         Raises:
-            ValueError: the rows are longer than the window, or a timed model is given no times.
+            ValueError: the rows are longer than the window, or something that the model reads is not given.
         """
-        at = self._coordinates(history, lengths, times)
-        hidden: Tensor = self.encoder(self._embed(history, at), View(at, causal))
+        at, context = self._known(history, lengths, beside)
+        hidden: Tensor = self.encoder(self._embed(history, at, context), View(at, causal))
         last = (lengths - 1).clamp(min=0)[:, None]
         hidden = hidden.gather(1, last[:, :, None].expand(-1, 1, hidden.shape[2])).squeeze(1)
         return self.head.expected(hidden, history.gather(1, last).squeeze(1))
 
     def step(
-        self, items: Int[Tensor, "batch time"], at: Coordinates, states: Sequence[State]
+        self,
+        items: Int[Tensor, "batch time"],
+        at: Coordinates,
+        states: Sequence[State],
+        context: Mapping[str, Tensor] = NOTHING,
     ) -> tuple[Float[Tensor, "batch time score_width"], list[State]]:
         """What the model expects after each of the next items, given one state a block; and the states for the next step."""
-        hidden, after = self.encoder.step(self._embed(items, at), at, causal, states)
+        hidden, after = self.encoder.step(self._embed(items, at, context), at, causal, states)
         return self.head.expected(hidden, items), after
 
     def vectors(self, items: Int[Tensor, "..."] | None = None) -> Float[Tensor, "... score_width"]:
@@ -132,15 +156,15 @@ class SASRec(nn.Module):
         self,
         history: Int[Tensor, "batch time"],
         lengths: Int[Tensor, " batch"],
-        times: Int[Tensor, "batch time"] | None = None,
+        *beside: Tensor,
     ) -> list[Tensor]:
         """Per block, [batch, heads, time, time]: how much of each item every position takes.
 
         Raises:
             ValueError: as `expects`.
         """
-        at = self._coordinates(history, lengths, times)
-        return self.encoder.weights(self._embed(history, at), View(at, causal & same_segment))
+        at, context = self._known(history, lengths, beside)
+        return self.encoder.weights(self._embed(history, at, context), View(at, causal & same_segment))
 
     def folded(self) -> "SASRec":
         """The model as it is served: with the vectors of its items as a plain table, whatever makes them."""
@@ -154,23 +178,33 @@ class SASRec(nn.Module):
     def _table(self) -> Tensor:
         return self.head.vectors(self.embedding.weight, None)
 
-    def _coordinates(self, history: Tensor, lengths: Tensor, times: Tensor | None) -> Coordinates:
+    def _known(
+        self, history: Tensor, lengths: Tensor, beside: Sequence[Tensor]
+    ) -> tuple[Coordinates, dict[str, Tensor]]:
         if history.shape[1] > self.window:
             raise ValueError(
                 f"history holds {history.shape[1]} items, the model looks at {self.window} (its window): "
                 f"give the last {self.window}"
             )
+        if len(beside) != len(self.beside):
+            raise ValueError(
+                f"the model reads {', '.join(self.beside) or 'nothing'} beside the history: give that, in this order"
+            )
+        known = dict(zip(self.beside, beside, strict=True))
         at = rows(lengths, history.shape[1])
-        if not self.timed:
-            return at
-        if times is None:
-            raise ValueError("the model looks at the times of events: give `times`, in seconds, beside the history")
-        return at._replace(time=times)
+        if self.timed:
+            at = at._replace(time=known.pop("times"))
+        if "at" in known:
+            last = at.position == lengths[:, None] - 1
+            known["at"] = torch.where(last, known["at"][:, None], at.time.roll(-1, 1))
+        return at, known
 
-    def _embed(self, history: Tensor, at: Coordinates) -> Tensor:
+    def _embed(self, history: Tensor, at: Coordinates, context: Mapping[str, Tensor]) -> Tensor:
         tokens = self.embedding(history)
         if self.positions is not None:
             tokens = tokens + self.positions(at.position).to(tokens.dtype)
+        for name, vectors in self.context.items():
+            tokens = tokens + vectors(context[name], at)
         embedded: Tensor = self.dropout(tokens)
         return embedded
 
@@ -189,6 +223,7 @@ def sasrec(
     rotary: bool = False,
     bias: Callable[[], Bias] | None = None,
     timed: bool = False,
+    query_time: bool = False,
     gated: bool = False,
     swiglu: bool = False,
     cosine: bool = False,
@@ -213,6 +248,7 @@ def sasrec(
         rotary: rotary positions.
         bias: makes each block's bias.
         timed: whether the bias looks at the times of events.
+        query_time: whether each item knows when the next one is asked for.
         gated: gates on the residual branches (LiGR).
         swiglu: SwiGLU in place of a GELU feed-forward.
         cosine: compares directions, with a learned temperature, in place of the dot product.
@@ -251,6 +287,7 @@ def sasrec(
         positions=positions,
         dropout=dropout,
         timed=timed,
+        context={"at": QueryTime(width)} if query_time else None,
         repeats=repeats,
         content=content,
         chosen=chosen,

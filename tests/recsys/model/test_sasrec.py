@@ -135,12 +135,51 @@ def test_a_timed_model_looks_at_intervals_alone() -> None:
     assert ((model.expects(items, lengths, slower) - before).abs().amax(1) > 1e-3).all()
 
 
-def test_a_timed_model_asks_for_times_and_another_takes_no_notice(model: SASRec) -> None:
+def test_what_a_model_reads_beside_the_history_must_be_given() -> None:
     items, lengths = histories(3, 5)
     for asked in (timed().expects, timed().attention_weights):
-        with pytest.raises(ValueError, match="looks at the times of events: give `times`, in seconds"):
+        with pytest.raises(ValueError, match="the model reads times beside the history: give that, in this order"):
             asked(items, lengths)
-    assert torch.equal(model.expects(items, lengths, items * 1009), model.expects(items, lengths))
+    plain = scattered(sasrec(ITEMS, window=WINDOW, width=WIDTH, blocks=1, heads=1))
+    with pytest.raises(ValueError, match="the model reads nothing beside the history"):
+        plain.expects(items, lengths, items * 1009)
+    with pytest.raises(ValueError, match="context may hold at, not weather"):
+        SASRec(ITEMS, WIDTH, plain.encoder, window=WINDOW, context={"weather": nn.Identity()})
+
+
+def knowing_when() -> SASRec:
+    return scattered(sasrec(ITEMS, window=WINDOW, width=WIDTH, blocks=2, heads=1, query_time=True))
+
+
+def moments(lengths: Tensor) -> Tensor:
+    return torch.arange(11).square().expand(len(lengths), 11) * (torch.arange(11) < lengths[:, None])
+
+
+def test_a_model_that_knows_when_it_is_asked_says_otherwise_later() -> None:
+    model, (items, lengths) = knowing_when(), histories(11, 7)
+    times = moments(lengths)
+    soon, late = (model.expects(items, lengths, times, times.amax(1) + wait) for wait in (5, 90_000))
+    assert ((soon - late).abs().amax(1) > 1e-3).all()
+    close(model.expects(items, lengths, times + 1009, times.amax(1) + 1014), soon)
+
+
+def test_each_token_of_training_knows_what_it_would_know_when_asked() -> None:
+    model, (items, lengths) = knowing_when(), histories(11)
+    times = moments(lengths)
+    asked = torch.cat([times[:, 1:], torch.tensor([[177]])], 1)
+    together = model(items, rows(lengths, 11)._replace(time=times), {"at": asked})
+    for length in range(1, 12):
+        alone = model.expects(items[:, :length], torch.tensor([length]), times[:, :length], asked[:, length - 1])
+        close(together[:, length - 1], alone)
+
+
+def test_when_the_next_is_asked_for_cannot_change_the_past() -> None:
+    model, (items, lengths) = knowing_when(), histories(11)
+    at = rows(lengths, 11)._replace(time=moments(lengths))
+    before = model(items, at, {"at": at.time + 5})
+    other = model(items, at, {"at": at.time + 5 + 90_000 * (torch.arange(11) >= 7)})
+    close(other[:, :7], before[:, :7])
+    assert ((other - before)[:, 7:].abs().amax(2) > 1e-3).all()
 
 
 def test_a_history_longer_than_the_window_is_refused(model: SASRec) -> None:
