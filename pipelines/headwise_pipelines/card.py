@@ -26,6 +26,12 @@ def _lines(card: ModelCard, baselines: Mapping[str, Mapping[str, float]]) -> Ite
     yield ""
     yield "## Test figures"
     yield ""
+    if card.settings.get("query_time"):
+        yield (
+            "Of the class query-time: the model is told when each target was chosen, the others are not. No figure here stands "
+            "beside one of a model that knows order alone."
+        )
+        yield ""
     columns = list(card.metrics)
     yield f"| | {' | '.join(columns)} |"
     yield f"|---|{'---:|' * len(columns)}"

@@ -73,7 +73,7 @@ def evaluate(
     if not other_data:
         for model in models:
             _same_data(model, data)
-    again = _again(served)
+    again, informed = _alike(served)
     found, missing = [], {}
     for name in splits:
         try:
@@ -86,7 +86,7 @@ def evaluate(
             missing[name] = str(error)
             continue
         check_split(data, split)
-        found.append(_on_split(data, split, models, served, sampled))
+        found.append(_on_split(data, split, models, served, sampled, informed))
     if not found:
         raise InputError("; ".join(missing.values()))
     return Findings(
@@ -106,13 +106,17 @@ def evaluate(
     )
 
 
-def _again(served: Mapping[str, Served]) -> bool:
-    # Whether items of a history may be recommended again decides what is asked: all models must agree.
-    again = {one.repeats for one in served.values()}
-    if len(again) > 1:
-        names = ", ".join(name for name, one in served.items() if one.repeats)
-        raise InputError(f"{names}: recommends what was seen, the others do not; evaluate each kind by itself")
-    return again.pop()
+def _alike(served: Mapping[str, Served]) -> tuple[bool, bool]:
+    # What may be recommended and what is told decides what is asked: all models must agree.
+    kinds = {
+        "recommends what was seen": [name for name, one in served.items() if one.repeats],
+        "knows the query's time": [name for name, one in served.items() if one.query_time],
+    }
+    for what, names in kinds.items():
+        if names and len(names) < len(served):
+            raise InputError(f"{', '.join(names)}: {what}, the others do not; evaluate each kind by itself")
+    again, informed = map(bool, kinds.values())
+    return again, informed
 
 
 def _same_data(model: Asked, data: Interactions) -> None:
@@ -128,7 +132,12 @@ def _same_data(model: Asked, data: Interactions) -> None:
 
 
 def _on_split(
-    data: Interactions, split: Split, models: Sequence[Asked], served: Mapping[str, Served], sampled: int
+    data: Interactions,
+    split: Split,
+    models: Sequence[Asked],
+    served: Mapping[str, Served],
+    sampled: int,
+    informed: bool,
 ) -> SplitFindings:
     queries = split.test
     judge = Judge(data, split, sampled)
@@ -143,6 +152,7 @@ def _on_split(
         training=int((split.train_stops - data.offsets[:-1]).sum()),
         repeats=judge.repeats,
         again=queries.repeats,
+        query_time=informed,
         scored=scored,
         refused=refused,
         compared=_compared(list(fair), judge.values),

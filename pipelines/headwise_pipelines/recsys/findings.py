@@ -90,6 +90,8 @@ class SplitFindings:
         training: events before them, that baselines were fitted on.
         repeats: share of the targets that the history holds.
         again: whether items of the history may be given; else those targets are misses for everybody.
+        query_time: whether the models are told when each target was chosen, as the baselines are not: figures of a class of
+            their own.
         scored: models first, then baselines.
         refused: models whose figure would be false here, with the reason.
         compared: every model with everything else.
@@ -101,10 +103,16 @@ class SplitFindings:
     training: int
     repeats: float
     again: bool
+    query_time: bool
     scored: Sequence[Scored]
     refused: Mapping[str, str]
     compared: Sequence[Compared]
     asked: Sequence[float]
+
+    @property
+    def title(self) -> str:
+        """The split, and what the models know beside histories."""
+        return f"{self.split}{', query-time' if self.query_time else ''}"
 
     @property
     def models(self) -> list[Scored]:

@@ -44,6 +44,8 @@ MEANING = {
     "ties": "the metric if every tie fell for the target, and if every tie fell against it; figures elsewhere are of the mean "
     "rank.",
     "shuffled": "the items that the model reads in random order, all of them or all but the last (after Klenitskiy et al. 2024).",
+    "query-time": "the model is told when the next item was chosen, the baselines are not: figures of a class of their own, "
+    "which stand beside no figure of models that know order alone.",
     "sampled": "the target ranked among a few drawn items: orders models differently from the whole catalogue and is here "
     "only to compare with papers that did so (Krichene and Rendle 2020).",
 }
@@ -78,11 +80,13 @@ def _what(findings: Findings) -> str:
 
 def _split(split: SplitFindings) -> Iterator[str]:
     figures = {name: _image(figure, CAPTIONS[name]) for name, figure in every(split).items()}
-    yield f'<section id="{escape(split.split)}"><h2>{escape(split.split.capitalize())} split</h2>'
+    yield f'<section id="{escape(split.split)}"><h2>{escape(split.title.capitalize())} split</h2>'
     yield (
         f"<p>{split.queries:,} queries, {split.training:,} training events before them. The whole catalogue is "
         f"ranked{_history(split)}.</p>"
     )
+    if split.query_time:
+        yield f'<div class="refused"><p><b>query-time</b>: {escape(MEANING["query-time"])}</p></div>'
     for name in (each.name for each in split.models):
         yield f'<p class="verdict">{escape(_verdict(name, split.compared))}</p>'
     for name, reason in split.refused.items():

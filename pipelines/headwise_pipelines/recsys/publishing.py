@@ -72,7 +72,7 @@ def show(findings: Findings) -> None:
     """A table of each split on the terminal, and why a model or a split is not there."""
     console = Console(highlight=False)
     for split in findings.splits:
-        console.print(_table(split, f"{split.split} split of {findings.data['name']}: {split.queries:,} queries"))
+        console.print(_table(split, f"{split.title} split of {findings.data['name']}: {split.queries:,} queries"))
         for name, reason in split.refused.items():
             print(f"{name} has no figure here: {reason}")
     for name, reason in findings.missing.items():
@@ -116,10 +116,10 @@ def _metrics(findings: Findings) -> Iterator[tuple[str, float]]:
         for each in split.scored:
             who = f"baseline/{each.name}/" if each.kind == "baseline" else _which(numbers[each.name])
             values = {**each.metrics, **each.beyond, **each.sampled}
-            yield from ((f"{split.split}/{who}{name}", value) for name, value in values.items())
+            yield from ((f"{split.title}/{who}{name}", value) for name, value in values.items())
         for pair in split.compared:
             other = f"model {numbers[pair.other]}" if pair.other in numbers else pair.other
-            who = f"{split.split}/{_which(numbers[pair.model])}less {other}/{pair.metric}"
+            who = f"{split.title}/{_which(numbers[pair.model])}less {other}/{pair.metric}"
             yield from {who: pair.difference, f"{who} p": pair.corrected}.items()
 
 

@@ -52,7 +52,9 @@ def train(order: Order, config: RecsysConfig) -> Outcome:
         model.cpu().eval()
         launched.run.figure("learning curves", curves(fitted, [MONITOR, "valid/hr_10"], order.preset))
         _draw_attention(launched, model, data, split)
-        say("test: the model and its baselines")
+        if config.model.query_time:
+            launched.run.tag("class", "query-time")
+        say(f"test{', query-time' * config.model.query_time}: the model and its baselines")
         tested = evaluate(ModelScorer(model), data, split.test)
         beside = baselines(data, split)
         card = launched.exported or export(
@@ -65,7 +67,7 @@ def train(order: Order, config: RecsysConfig) -> Outcome:
         )
         _report_other_split(launched, data, split)
         example = {name: value.numpy() for name, value in _example(data, split, model).items()}
-        evidence = Evidence("ndcg_10", _asked(split), ndcg(tested.ranks, 10))
+        evidence = Evidence("ndcg_10", _asked(split, model), ndcg(tested.ranks, 10))
         return launched.finish(fitted, card, example, baselines=beside, evidence=evidence, mode=MODE)
 
 
@@ -273,8 +275,9 @@ def _report_other_split(launched: Launched, data: Interactions, split: Split) ->
         launched.run.metrics({f"{other.name}/baseline/{name}/{key}": value for key, value in values.items()}, step=0)
 
 
-def _asked(split: Split) -> str:
-    return f"{split.name}, seen items too" if split.test.repeats else split.name
+def _asked(split: Split, model: SASRec) -> str:
+    seen = ", seen items too" if split.test.repeats else ""
+    return f"{split.name}{seen}{', query-time' if 'at' in model.beside else ''}"
 
 
 def _example(data: Interactions, split: Split, model: SASRec) -> dict[str, torch.Tensor]:
