@@ -167,6 +167,7 @@ def _serve(options: argparse.Namespace) -> None:
         deadline=options.deadline,
         key_file=options.api_keys,
         origins=options.cors,
+        shadows=options.shadow,
     )
 
 
@@ -335,6 +336,13 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="FILE",
         help="who has a key of this file (a key a line) may ask; or HEADWISE_API_KEYS",
+    )
+    serve.add_argument(
+        "--shadow",
+        nargs="+",
+        default=[],
+        metavar="MODEL",
+        help="candidates that are asked the same, unseen; see /metrics",
     )
     serve.add_argument("--cors", nargs="+", default=[], metavar="ORIGIN", help="whose pages may ask from a browser")
 

@@ -32,6 +32,7 @@ def serve(
     deadline: float = DEADLINE,
     key_file: Path | None = None,
     origins: Sequence[str] = (),
+    shadows: Sequence[str] = (),
 ) -> None:
     """Answers requests until it is stopped; where an alias moves meanwhile, with the version that it then names.
 
@@ -44,6 +45,7 @@ def serve(
         deadline: seconds after which a request is given up.
         key_file: with an API key a line; without any, and without HEADWISE_API_KEYS, everybody may ask.
         origins: whose pages may ask from a browser.
+        shadows: candidates, named as models are, that are asked the same, unseen.
 
     Raises:
         NotFound: there is no such model.
@@ -58,7 +60,8 @@ def serve(
         for model, service in zip(models, services, strict=True)
         if moves(model)
     }
-    run(create_app(services, sources, access=access, deadline=deadline), host, port)
+    beside = [load(model, threads=threads, max_seconds=max_seconds) for model in shadows]
+    run(create_app(services, sources, shadows=beside, access=access, deadline=deadline), host, port)
 
 
 @dataclass(frozen=True)

@@ -241,6 +241,11 @@ class Recommender:
         operation, schemas = described(KIND, self._example())
         return [Endpoint(PATH, self._answer, operation, schemas, MAX_BYTES, MAX_REQUESTS)]
 
+    def agreement(self, first: bytes, second: bytes) -> float:
+        """The share of recommended items that two answers have in common."""
+        mine, theirs = ({item["id"] for item in msgspec.json.decode(body)["items"]} for body in (first, second))
+        return len(mine & theirs) / max(len(mine), len(theirs), 1) if mine or theirs else 1.0
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Warms the graph up, then answers requests inside the block."""

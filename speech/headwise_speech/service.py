@@ -168,6 +168,14 @@ class Recogniser:
         operation = _operation(short, verbose, self.name, self.max_seconds)
         return [Endpoint(PATH, self._answer, operation, schemas, MAX_BYTES, MAX_REQUESTS)]
 
+    def agreement(self, first: bytes, second: bytes) -> float:
+        """1 where two answers have the same text, else 0; of answers that are not JSON, the bytes count."""
+        try:
+            mine, theirs = (msgspec.json.decode(body)["text"] for body in (first, second))
+        except (msgspec.DecodeError, TypeError, KeyError):
+            mine, theirs = first, second
+        return float(mine == theirs)
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Warms the graph up, then answers requests inside the block."""

@@ -340,3 +340,18 @@ def test_folders_that_cannot_be_served(recommender_folder: Path, recogniser_fold
         (draft / "items.json").write_text("[1]")
     with pytest.raises(InputError, match=r"settings.window is None"):
         load(tmp_path / "blind")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "agreement"),
+    [
+        ([1, 2, 3], [3, 1, 2], 1.0),
+        ([1, 2, 3], [3, 5, 7], 1 / 3),
+        ([1, 2], [1, 2, 3, 5], 1 / 2),
+        ([], [], 1.0),
+        ([1], [], 0.0),
+    ],
+)
+def test_how_far_two_answers_agree(recommender_folder, first, second, agreement) -> None:
+    bodies = (json.dumps({"items": [{"id": own, "score": 1.0} for own in ids]}).encode() for ids in (first, second))
+    assert load(recommender_folder).agreement(*bodies) == agreement

@@ -247,3 +247,16 @@ def test_folders_that_cannot_be_served(recogniser_folder: Path, tmp_path: Path, 
             shutil.copy(recogniser_folder / file, draft)
     with pytest.raises(InputError, match=message):
         load(tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "agreement"),
+    [
+        (b'{"text": "a b"}', b'{"text": "a b", "duration": 3.0}', 1.0),
+        (b'{"text": "a b"}', b'{"text": "a c"}', 0.0),
+        (b"a b\n", b"a b\n", 1.0),
+        (b"7\n", b"3\n", 0.0),
+    ],
+)
+def test_whether_two_answers_agree(recogniser_folder, first, second, agreement) -> None:
+    assert load(recogniser_folder).agreement(first, second) == agreement

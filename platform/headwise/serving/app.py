@@ -27,6 +27,7 @@ from headwise.serving.inference_routes import add_inference_routes
 from headwise.serving.openapi import problem_responses, with_endpoints
 from headwise.serving.problems import Refusal, answer_error, overloaded
 from headwise.serving.service import Endpoint, Service
+from headwise.serving.shadow import Shadow
 from headwise.serving.telemetry import Metrics, Telemetry
 
 # The pages bring their own style and script and ask nobody but this server.
@@ -42,6 +43,7 @@ def create_app(
     services: Sequence[Service],
     sources: Mapping[str, Source] | None = None,
     *,
+    shadows: Sequence[Service] = (),
     access: Access = Access(),  # noqa: B008 - frozen
     deadline: float = DEADLINE,
     every: float = EVERY,
@@ -52,21 +54,32 @@ def create_app(
     Args:
         services: the models to begin with.
         sources: by a model's name, where its later versions come from; the others stay as they are.
+        shadows: candidates, one of a kind at most, that are asked what the model of their kind is asked.
         access: who may ask.
         deadline: seconds after which a request is given up with 504.
         every: seconds between two looks at a source.
         probation: seconds for which the version before stays warm.
 
     Raises:
-        InputError: no service, or two that answer the same route.
+        InputError: no service, two that answer the same route, or a shadow of none.
     """
     _check(services)
     metrics = Metrics()
     sources = sources or {}
+    beside = {shadow.kind: Shadow(shadow, **metrics.of_shadow(shadow)) for shadow in shadows}
     slots = [
-        Slot(service, sources.get(service.name), changed=metrics.change, every=every, probation=probation)
+        Slot(
+            service,
+            sources.get(service.name),
+            shadow=beside.pop(service.kind, None),
+            changed=metrics.change,
+            every=every,
+            probation=probation,
+        )
         for service in services
     ]
+    if beside:
+        raise InputError(f"--shadow: no {next(iter(beside))} is served that it could be compared with")
     for slot in slots:
         metrics.watch(slot)
     routed = {endpoint.path: (slot, endpoint) for slot in slots for endpoint in slot.endpoints}
@@ -182,6 +195,7 @@ def _model(slot: Slot) -> dict[str, Any]:
         "metrics": dict(card.metrics),
         "provenance": dict(card.provenance),
         **slot.state,
+        **({"shadow": slot.shadow.service.version or slot.shadow.service.card.name} if slot.shadow else {}),
     }
 
 

@@ -9,7 +9,7 @@ fail, it is the request.
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from typing import Any, Protocol
 
 from starlette.exceptions import HTTPException
@@ -20,6 +20,7 @@ from starlette.types import Message
 from headwise.errors import HeadwiseError
 from headwise.serving.mlflow_server import Unreachable
 from headwise.serving.service import Endpoint, Service
+from headwise.serving.shadow import Shadow
 
 EVERY = 2.0  # seconds between two looks at the registry
 PROBATION = 60.0  # seconds for which the version before stays warm
@@ -53,6 +54,7 @@ class Slot:
     Args:
         service: the version to begin with.
         source: where others come from; without it this one stays.
+        shadow: a candidate that is asked the same, unseen.
         changed: told the version that left and the one that came, and why: `served`, `taken back`.
         every: seconds between two looks at the source.
         probation: seconds for which the version before stays warm.
@@ -63,12 +65,14 @@ class Slot:
         service: Service,
         source: Source | None = None,
         *,
+        shadow: Shadow | None = None,
         changed: Callable[[Service, Service, str], None] = lambda *_: None,
         every: float = EVERY,
         probation: float = PROBATION,
     ) -> None:
         self.refused: dict[str, str] = {}  # a version that is not served although it should be, and why
         self.trouble = ""  # why the source cannot be asked; empty while it can
+        self.shadow = shadow
         self._source, self._changed = source, changed
         self._every, self._probation = every, probation
         self._live = _Live(service)
@@ -97,7 +101,8 @@ class Slot:
         if self._source is not None:
             self._spawn(self._watch(self._source))
         try:
-            yield
+            async with self.shadow.running() if self.shadow else nullcontext():
+                yield
         finally:
             for task in self._tasks:
                 task.cancel()
@@ -107,6 +112,14 @@ class Slot:
 
     async def answer(self, path: str, request: Request) -> Response:
         """What the present version answers; the one before it where the present one fails and that does not."""
+        if self.shadow is None:
+            return await self._answer(path, request)
+        asked = _Repeatable(request)
+        answer = await self._answer(path, asked.request())
+        self.shadow.offer(path, asked.request(), answer)
+        return answer
+
+    async def _answer(self, path: str, request: Request) -> Response:
         live, before = self._live, self._before
         if before is None:
             return await live.answer(path, request)

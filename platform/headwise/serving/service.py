@@ -58,5 +58,8 @@ class Service(Protocol):
     def endpoints(self) -> Sequence[Endpoint]:
         """The routes that it answers."""
 
+    def agreement(self, first: bytes, second: bytes) -> float:
+        """How far two answers of a route, as bodies, tell a client the same: from 0, nothing, to 1, everything."""
+
     def running(self) -> AbstractAsyncContextManager[None]:
         """Warms the graph up, then answers requests inside the block."""

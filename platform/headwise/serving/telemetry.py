@@ -17,6 +17,7 @@ from headwise.serving.problems import CLIENT_GONE, problem
 from headwise.serving.service import Service
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+SHARES = (0, 0.2, 0.4, 0.6, 0.8, 0.99, 1)
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 ANOTHER_ROUTE = "other"  # one label for all unknown paths: a scanner must not be able to fill the metrics
 SAFE_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
@@ -49,6 +50,14 @@ class Metrics:
             "headwise_model_changes", "Versions that took the place of another.", ["model", "why"],
             registry=self.registry,
         )  # fmt: skip
+        self._shadowed = Counter(
+            "headwise_shadow_requests", "Requests that a shadow was asked.", ["model", "version", "outcome"],
+            registry=self.registry,
+        )  # fmt: skip
+        self._agreement = Histogram(
+            "headwise_shadow_agreement", "How far a shadow's answers are those that were given: 0 nothing, 1 everything.",
+            ["model", "version"], buckets=SHARES, registry=self.registry,
+        )  # fmt: skip
         self._registry = Gauge(
             "headwise_registry_up", "Whether the registry of a model could be asked.", ["model"], registry=self.registry
         )
@@ -69,6 +78,17 @@ class Metrics:
         self._models.remove(*_labels(before))
         self._changes.labels(after.name, why).inc()
         self._serve(after)
+
+    def of_shadow(self, service: Service) -> dict[str, Any]:
+        """How a shadow's agreement is recorded: the arguments `observe` and `passed` of `Shadow`."""
+        names = service.name, service.version or ""
+
+        def observe(agreement: float | None) -> None:
+            self._shadowed.labels(*names, "failed" if agreement is None else "answered").inc()
+            if agreement is not None:
+                self._agreement.labels(*names).observe(agreement)
+
+        return {"observe": observe, "passed": self._shadowed.labels(*names, "passed over").inc}
 
     def _serve(self, service: Service) -> None:
         self._models.labels(*_labels(service)).set(1)

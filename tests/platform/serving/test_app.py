@@ -41,6 +41,7 @@ class Echo:
     version: str | None = "3"
     path: str = "/v1/echo"
     max_requests: int = 13
+    agreement = None
     inference = None
     card: ModelCard = field(
         default_factory=lambda: ModelCard("echo", "words", {"window": 5}, {"run": "r7"}, {"bad": float("nan")}, {})

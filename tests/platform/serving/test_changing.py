@@ -1,4 +1,5 @@
 import asyncio
+import json
 import logging
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -42,6 +43,10 @@ class Parrot:
     def endpoints(self):
         operation = {"summary": f"Version {self.version}", "responses": {"200": {"description": "The word."}}}
         return [Endpoint(PATH, self._answer, operation, {}, 101, 1009)]
+
+    def agreement(self, first, second):
+        mine, theirs = (json.loads(body).split(": ")[1] for body in (first, second))
+        return float(mine == theirs)
 
     @asynccontextmanager
     async def running(self):
@@ -300,6 +305,51 @@ def test_no_request_fails_while_versions_come_and_go():
         assert [parrot.ends for parrot in parrots] == [1] * 11
 
     run(asyncio.wait_for(test(), 60))
+
+
+async def shadowed(client, outcome, number):
+    line = f'headwise_shadow_requests_total{{model="parrot",outcome="{outcome}",version="2"}} {number}.0'
+    while line not in (text := (await client.get("/metrics")).text):
+        await asyncio.sleep(0.001)
+    return text
+
+
+def test_a_shadow_is_asked_the_same_and_nobody_sees_it():
+    async def test():
+        champion, candidate = Parrot("1"), Parrot("2", broken=frozenset({"help"}))
+        app = create_app([champion], shadows=[candidate])
+        async with app.router.lifespan_context(app):
+            transport = httpx.ASGITransport(app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://headwise") as client:
+                for word in ("ahoy", "help", "wrong", "land"):
+                    assert await say(client, word) == (422 if word == "wrong" else f"1: {word}")
+                await shadowed(client, "failed", 1)
+                text = await shadowed(client, "answered", 2)
+                assert 'headwise_shadow_agreement_sum{model="parrot",version="2"} 2.0' in text
+                assert candidate.asked == ["ahoy", "help", "land"]  # what was refused is no question
+                assert (await state(client))["shadow"] == "2"
+        assert (candidate.starts, candidate.ends) == (1, 1)
+
+    run(asyncio.wait_for(test(), 30))
+
+
+def test_a_slow_shadow_holds_nobody_up():
+    async def test():
+        champion, candidate = Parrot("1"), Parrot("2", gate=asyncio.Event())
+        app = create_app([champion], shadows=[candidate])
+        async with app.router.lifespan_context(app):
+            transport = httpx.ASGITransport(app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://headwise") as client:
+                for _ in range(67):  # one is being asked, 64 wait
+                    assert await say(client) == "1: ahoy"
+                await shadowed(client, "passed over", 2)
+
+    run(asyncio.wait_for(test(), 30))
+
+
+def test_a_shadow_of_nothing_is_refused():
+    with pytest.raises(InputError, match="no parrot is served"):
+        create_app([Parrot("1", kind="ape")], shadows=[Parrot("2")])
 
 
 def test_a_slot_without_a_source_watches_nothing():
