@@ -21,6 +21,7 @@ class WordFrames(NamedTuple):
     word: str
     first: int
     end: int  # one past the last
+    heard: float  # 0 to 1, the geometric mean over its tokens of how probable each was in its best frame
 
 
 def word_frames(log_probs: npt.NDArray[np.floating[Any]], text: str, vocabulary: Vocabulary) -> list[WordFrames]:
@@ -44,7 +45,8 @@ def word_frames(log_probs: npt.NDArray[np.floating[Any]], text: str, vocabulary:
         return []
     spelled = [vocabulary.encode(word) for word in words]
     states, firsts = _states(spelled, vocabulary)
-    path = _likeliest(_heard(log_probs, states, vocabulary.space), states)
+    heard = _heard(log_probs, states, vocabulary.space)
+    path = _likeliest(heard, states)
     if path is None:
         raise InputError(
             f"text of {len(states) // 2} tokens, {text[:40]!r}: it has no alignment to {len(log_probs)} frames; "
@@ -52,8 +54,9 @@ def word_frames(log_probs: npt.NDArray[np.floating[Any]], text: str, vocabulary:
         )
     frames: list[WordFrames] = []
     for word, tokens, first in zip(words, spelled, firsts, strict=True):
-        last = first + 2 * (len(tokens) - 1)
-        frames.append(WordFrames(word, int(np.searchsorted(path, first)), int(np.searchsorted(path, last, "right"))))
+        edges = np.searchsorted(path, np.arange(first, first + 2 * len(tokens)))
+        best = [heard[start:end, first + 2 * at].max() for at, (start, end) in enumerate(edges.reshape(-1, 2))]
+        frames.append(WordFrames(word, int(edges[0]), int(edges[-1]), float(np.exp(np.mean(best)))))
     return frames
 
 

@@ -53,8 +53,13 @@ class Decoder:
     def nbest(
         self, log_probs: LogProbs, frames: int | None = None, *, count: int, hot: HotWords | None = None
     ) -> list[Hypothesis]:
-        """The best texts of a beam, whatever the kind; at least one and `count` at most."""
-        return self._search.nbest(log_probs, frames, count=count, hot=hot)
+        """What a call answers, and then the next best texts of a beam; at least one and `count` at most."""
+        found = self._search.nbest(log_probs, frames, count=count, hot=hot)
+        if self.kind != "greedy" or hot is not None:
+            return found
+        likeliest = self(log_probs, frames)
+        first = next((each for each in found if each.text == likeliest.text), likeliest)
+        return [first, *(each for each in found if each is not first)][:count]
 
     @property
     def card(self) -> dict[str, Any]:

@@ -39,6 +39,15 @@ def test_greedy_is_a_beam_only_where_something_is_expected() -> None:
     assert "ABBA" in decoder(ROWS, hot=HotWords({"ABBA": 30.0}, VOCABULARY)).text
 
 
+def test_the_best_of_several_is_what_a_call_answers() -> None:
+    for decoder in DECODERS.values():
+        for seed in range(13):
+            rows = np.log(np.random.default_rng(seed).dirichlet(np.ones(4), 11))
+            found = decoder.nbest(rows, count=5)
+            assert found[0].text == decoder(rows).text
+            assert len({each.text for each in found}) == len(found) <= 5
+
+
 def test_folders_of_an_earlier_headwise_are_refused(tmp_path: Path) -> None:
     DECODERS["bare"].write(tmp_path)
     (tmp_path / "pairs.json").write_text(json.dumps({"counts": {}, "pairs": {}}))
