@@ -14,25 +14,14 @@ from headwise_speech.graph.recogniser import (
     dynamic_shapes,
     example,
 )
-from headwise_speech.graph.rescoring import (
-    RESCORED_INPUTS,
-    RESCORED_OUTPUTS,
-    RescoringGraph,
-    rescoring_example,
-    rescoring_shapes,
-)
-from headwise_speech.graph.streaming import MEMORY, STREAM_INPUTS, STREAM_OUTPUTS, StreamGraph, stream_shapes
+from headwise_speech.graph.rescoring import RescoringGraph, rescoring_example, rescoring_shapes
+from headwise_speech.graph.streaming import StreamGraph, stream_shapes
 
 __all__ = [
     "ENCODED",
     "EXPLAINED_OUTPUTS",
     "INPUTS",
-    "MEMORY",
     "OUTPUTS",
-    "RESCORED_INPUTS",
-    "RESCORED_OUTPUTS",
-    "STREAM_INPUTS",
-    "STREAM_OUTPUTS",
     "ExplanationGraph",
     "RecogniserGraph",
     "RescoringGraph",

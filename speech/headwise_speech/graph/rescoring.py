@@ -11,9 +11,6 @@ from torch.nn import functional as F
 from headwise.attention import rows
 from headwise_speech.model import BLANK, Recogniser
 
-RESCORED_INPUTS = ("encoded", "tokens")
-RESCORED_OUTPUTS = ("scores",)
-
 
 class RescoringGraph(nn.Module):
     """What is traced: the decoder, for one utterance and any number of candidates.

@@ -9,11 +9,10 @@ from torch.export import Dim
 
 from headwise.attention import Cache, Coordinates
 from headwise.transformer import State
-from headwise_speech.model import Recogniser, window
-
-MEMORY = ("keys", "values", "convolutions")
-STREAM_INPUTS = ("waveform", "lengths", "start", *MEMORY)
-STREAM_OUTPUTS = ("log_probs", "frames", *(f"next_{name}" for name in MEMORY))
+from headwise_speech.frontend import HOP
+from headwise_speech.model import LEAD, Recogniser, window
+from headwise_speech.streaming import INPUTS, Form
+from headwise_speech.subsampling import REDUCTION
 
 
 class StreamGraph(nn.Module):
@@ -54,6 +53,12 @@ class StreamGraph(nn.Module):
         """Keys, values and convolutions that remember nothing yet."""
         return _side_by_side(self.model.encoder.empty_states(batch, self.model.left))
 
+    @property
+    def form(self) -> Form:
+        """What whoever runs it must know."""
+        sizes = [list(part.shape[1:]) for part in self.memory(1)]
+        return Form(self.model.chunk, REDUCTION * HOP, LEAD, window(self.model.chunk), sizes)
+
     def example(self, batch: int = 2) -> tuple[Tensor, ...]:
         """Noise of the graph's form, to trace with: streams in their third chunk, the last of which ends in it."""
         generator = torch.Generator().manual_seed(0)
@@ -82,4 +87,4 @@ def _side_by_side(states: Sequence[State]) -> tuple[Tensor, Tensor, Tensor]:
 def stream_shapes() -> Mapping[str, Mapping[int, Dim]]:
     """The free dimension of the inputs."""
     batch = Dim("batch", min=1, max=4096)
-    return {name: {0: batch} for name in STREAM_INPUTS}
+    return {name: {0: batch} for name in INPUTS}

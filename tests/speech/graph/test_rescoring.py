@@ -3,14 +3,9 @@ import pytest
 import torch
 
 from headwise.export import Graph, write
-from headwise_speech.graph import (
-    RESCORED_INPUTS,
-    RESCORED_OUTPUTS,
-    RescoringGraph,
-    rescoring_example,
-    rescoring_shapes,
-)
+from headwise_speech.graph import RescoringGraph, rescoring_example, rescoring_shapes
 from headwise_speech.model import Recogniser, recogniser
+from headwise_speech.rescoring import INPUTS, OUTPUTS
 
 VOCAB, WIDTH = 13, 22
 
@@ -24,8 +19,8 @@ def model() -> Recogniser:
 @pytest.fixture(scope="module")
 def session(model: Recogniser, tmp_path_factory: pytest.TempPathFactory) -> onnxruntime.InferenceSession:
     path = tmp_path_factory.mktemp("graph") / "rescore.onnx"
-    inputs = dict(zip(RESCORED_INPUTS, rescoring_example(WIDTH, VOCAB), strict=True))
-    write(Graph(RescoringGraph(model), inputs, RESCORED_OUTPUTS, rescoring_shapes()), path, {})
+    inputs = dict(zip(INPUTS, rescoring_example(WIDTH, VOCAB), strict=True))
+    write(Graph(RescoringGraph(model), inputs, OUTPUTS, rescoring_shapes()), path, {})
     return onnxruntime.InferenceSession(path)
 
 

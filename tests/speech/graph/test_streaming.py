@@ -3,8 +3,9 @@ import pytest
 import torch
 
 from headwise.export import Graph, write
-from headwise_speech.graph import MEMORY, STREAM_INPUTS, STREAM_OUTPUTS, StreamGraph, stream_shapes
+from headwise_speech.graph import StreamGraph, stream_shapes
 from headwise_speech.model import recogniser
+from headwise_speech.streaming import INPUTS, OUTPUTS
 
 
 @pytest.fixture(scope="module")
@@ -19,8 +20,8 @@ def graph() -> StreamGraph:
 @pytest.fixture(scope="module")
 def session(graph: StreamGraph, tmp_path_factory: pytest.TempPathFactory) -> onnxruntime.InferenceSession:
     path = tmp_path_factory.mktemp("graph") / "stream.onnx"
-    inputs = dict(zip(STREAM_INPUTS, graph.example(), strict=True))
-    write(Graph(graph, inputs, STREAM_OUTPUTS, stream_shapes()), path, {})
+    inputs = dict(zip(INPUTS, graph.example(), strict=True))
+    write(Graph(graph, inputs, OUTPUTS, stream_shapes()), path, {})
     return onnxruntime.InferenceSession(path)
 
 
@@ -35,7 +36,7 @@ def streams(graph: StreamGraph, batch: int) -> tuple[torch.Tensor, ...]:
 @pytest.mark.parametrize("batch", [1, 2, 5])
 def test_onnx_equals_torch(session: onnxruntime.InferenceSession, graph: StreamGraph, batch: int) -> None:
     inputs = streams(graph, batch)
-    answers = session.run(None, {name: part.numpy() for name, part in zip(STREAM_INPUTS, inputs, strict=True)})
+    answers = session.run(None, {name: part.numpy() for name, part in zip(INPUTS, inputs, strict=True)})
     for answer, expected in zip(map(torch.from_numpy, answers), graph(*inputs), strict=True):
         torch.testing.assert_close(answer, expected, atol=1e-5, rtol=1e-5)
 
@@ -53,7 +54,7 @@ def test_what_it_remembers_keeps_its_size(graph: StreamGraph) -> None:
     assert [tuple(part.shape) for part in memory] == [(2, 2, 1, 7, 22), (2, 2, 1, 7, 22), (2, 2, 2, 22)]
     after = graph(*graph.example())[2:]
     assert [part.shape for part in after] == [part.shape for part in memory]
-    assert len(MEMORY) == len(memory)
+    assert graph.form.memory == [list(part.shape[1:]) for part in memory]
 
 
 def test_slots_before_the_beginning_are_not_seen(graph: StreamGraph) -> None:
