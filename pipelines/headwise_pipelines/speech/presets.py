@@ -61,19 +61,23 @@ class DecoderSettings:
     """How log-probabilities become text.
 
     Attributes:
-        kind: greedy takes the likeliest character of every frame; lexicon searches for the words of the training texts alone.
-        width: beginnings of texts that survive a frame of the lexicon search.
-        weight: of the language model of word pairs.
+        kind: greedy takes the likeliest token of every frame; lexicon searches for the words of the training texts, open for any.
+        width: beginnings of texts that survive a frame of a search.
+        order: of the n-gram language model of the training texts; 0 for none.
+        unit: what the language model is of, words or the vocabulary's tokens.
+        weight: of the language model.
         bonus: added for every word.
     """
 
-    kind: Literal["greedy", "lexicon"] = "greedy"
+    kind: Literal["greedy", "lexicon", "open"] = "greedy"
     width: int = 32
+    order: int = 2
+    unit: Literal["word", "token"] = "word"
     weight: float = 0.5
     bonus: float = 0.0
 
     def __post_init__(self) -> None:
-        at_least("decoder", self, width=1)
+        at_least("decoder", self, width=1, order=0)
 
 
 @dataclass(frozen=True)
