@@ -186,6 +186,7 @@ class PackedRows(Dataset[Packed]):
         data: the events.
         window: tokens a row.
         beside: what the model reads beside items and times.
+        learned: which events are targets, bool [events]; all where None.
         seen: whether to tell what the users had seen.
         part: of each batch.
     """
@@ -196,10 +197,12 @@ class PackedRows(Dataset[Packed]):
         window: int,
         *,
         beside: Sequence[str] = (),
+        learned: NDArray[np.bool_] | None = None,
         seen: bool = False,
         part: Part = Part(),  # noqa: B008
     ) -> None:
         self.data, self.window, self.beside, self.seen, self.part = data, window, beside, seen, part
+        self.learned = learned
 
     def __getitem__(self, batch: list[Windows]) -> Packed:
         everywhere, batch = batch, batch[self.part.rank :: self.part.of]
@@ -220,23 +223,30 @@ class PackedRows(Dataset[Packed]):
                 used += stop - start
         at = Coordinates(*map(torch.from_numpy, (position, segment, time)))
         seen = self._seen(np.concatenate(batch)) if self.seen else None
-        weight = self.part.of * _targets(batch) / _targets(everywhere)
+        if self.learned is not None:
+            targets *= self.learned[events + 1]
+        weight = self.part.of * self._targets(batch) / max(self._targets(everywhere), 1)
         known = context.of_tokens(self.data, events, self.beside)
         return Packed(torch.from_numpy(inputs), torch.from_numpy(targets), at, known, seen, weight)
+
+    def _targets(self, rows: list[Windows]) -> int:
+        if self.learned is None:
+            return sum(int((windows[:, 2] - windows[:, 1]).sum()) for windows in rows)
+        every = (window for windows in rows for window in windows.tolist())
+        return sum(int(self.learned[first + 1 : stop + 1].sum()) for _, first, stop in every)
 
     def _seen(self, windows: Windows) -> Seen:
         _, firsts, stops = windows.T
         users = self.data.offsets[np.searchsorted(self.data.offsets, firsts, side="right") - 1]
         _, events = spans(users, stops)
         begins = np.cumsum(stops - users) - (stops - users)
-        window, targets = spans(firsts, stops)
-        known = targets + 1 - users[window]
+        window, inputs = spans(firsts, stops)
+        if self.learned is not None:
+            kept = self.learned[inputs + 1]
+            window, inputs = window[kept], inputs[kept]
+        known = inputs + 1 - users[window]
         items = self.data.items[events].astype(np.int64)
         return Seen(*map(torch.from_numpy, (items, begins[window], begins[window] + known)))
-
-
-def _targets(rows: list[Windows]) -> int:
-    return sum(int((windows[:, 2] - windows[:, 1]).sum()) for windows in rows)
 
 
 class Histories(Dataset[Asked]):
@@ -299,6 +309,7 @@ class InteractionBatches(pl.LightningDataModule):
         seed: of the order of training.
         stride: targets of a window of a long history, at most; `window` where None, see `cut`.
         beside: what the model reads beside the items.
+        learned: which events are targets of the training, bool [events]; all where None.
         seen: whether batches tell what the users had seen.
     """
 
@@ -312,10 +323,12 @@ class InteractionBatches(pl.LightningDataModule):
         seed: int,
         stride: int | None = None,
         beside: Sequence[str] = (),
+        learned: NDArray[np.bool_] | None = None,
         seen: bool = False,
     ) -> None:
         super().__init__()
         self.spreads_itself = True
+        self.learned = learned
         self.interactions, self.split, self.window, self.beside, self.seen = data, split, window, beside, seen
         self.order = PackedOrder(data, split.train_stops, window=window, tokens=tokens, seed=seed, stride=stride)
 
@@ -336,7 +349,9 @@ class InteractionBatches(pl.LightningDataModule):
                 f"tokens: a batch may have {self.order.rows} rows of {self.window} for {self.part.of} processes; "
                 "raise tokens, or train on fewer devices"
             )
-        rows = PackedRows(self.interactions, self.window, beside=self.beside, seen=self.seen, part=self.part)
+        rows = PackedRows(
+            self.interactions, self.window, beside=self.beside, learned=self.learned, seen=self.seen, part=self.part
+        )
         return DataLoader(rows, batch_size=None, sampler=self.order)
 
     def val_dataloader(self) -> DataLoader[Asked]:

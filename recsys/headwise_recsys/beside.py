@@ -1,4 +1,4 @@
-"""What a request says beside its history, as the graph takes it: when the items were chosen, when it is asked. NumPy alone."""
+"""What a request says beside its history, as the graph takes it: when items were chosen, what was done, when it is asked."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -11,6 +11,8 @@ import numpy.typing as npt
 from headwise.errors import InputError
 from headwise_recsys.schemas import RecommendationRequest
 
+TYPES = "types.json"  # of a model folder: the names of the types of events
+
 
 @dataclass(frozen=True)
 class Beside:
@@ -19,14 +21,17 @@ class Beside:
     Attributes:
         times: when each item was chosen, in seconds; empty for a model that does not look at them.
         at: when it is asked, in seconds, likewise.
+        types: what was done with each item, from 1, 0 where that is unknown; empty for a model that does not tell.
     """
 
     times: Sequence[int] = ()
     at: int = 0
+    types: Sequence[int] = ()
 
     def of(self, places: Sequence[int]) -> "Beside":
         """The same of some items of the history."""
-        return replace(self, times=[self.times[place] for place in places if self.times])
+        times, types = ([each[place] for place in places if each] for each in (self.times, self.types))
+        return replace(self, times=times, types=types)
 
 
 class Reading:
@@ -34,12 +39,14 @@ class Reading:
 
     Args:
         settings: of the model's card.
+        types: the names of the types of events that it tells apart, none if it does not.
     """
 
-    def __init__(self, settings: Mapping[str, Any]) -> None:
+    def __init__(self, settings: Mapping[str, Any], types: Sequence[str] = ()) -> None:
         self.timed = bool(settings.get("timed"))  # whether it looks at the times of events
         self.query_time = bool(settings.get("query_time"))  # whether it knows when it is asked
-        told = {"times": self.timed, "at": self.query_time}
+        self.types = {name: number for number, name in enumerate(types, 1)}
+        told = {"times": self.timed, "at": self.query_time, "types": bool(types)}
         self.inputs = tuple(name for name, reads in told.items() if reads)
 
     def read(self, request: RecommendationRequest) -> Beside:
@@ -50,40 +57,63 @@ class Reading:
         Raises:
             InputError: something that the model reads is missing, does not fit the history, or cannot be.
         """
-        if not self.timed:
-            return Beside()
-        if request.times is None or len(request.times) != len(request.history):
-            given = "none" if request.times is None else str(len(request.times))
-            raise InputError(
-                f"this model looks at when items were chosen: times needs a number for each of the {len(request.history)} "
-                f"items of history, it has {given}"
-            )
-        times = [int(when // 1) for when in request.times]
-        if not self.query_time:
-            return Beside(times)
-        last = times[-1]
-        at = max(int(time.time()), last) if request.at is None else int(request.at // 1)
-        if at < last:
-            raise InputError(
-                f"at ({request.at:.15g}) is before the last item of history was chosen ({request.times[-1]:.15g}): give the "
-                "time at which it is asked, in seconds since 1970, or leave it out for now"
-            )
-        return Beside(times, at)
+        times = self._times(request) if self.timed else []
+        at = _at(request, times[-1]) if self.query_time else 0
+        return Beside(times, at, self._events(request) if self.types else [])
 
     def arrays(self, known: Sequence[Beside]) -> dict[str, npt.NDArray[np.generic]]:
         """The inputs of the graph for a batch."""
-        made = {"times": padded([each.times for each in known]), "at": np.array([each.at for each in known])}
+        made = {
+            "times": padded([each.times for each in known]),
+            "at": np.array([each.at for each in known]),
+            "types": padded([each.types for each in known]),
+        }
         return {name: made[name] for name in self.inputs}
 
     def example(self, items: int) -> dict[str, Any]:
         """What a request for a history of so many items may say."""
         times = [1_700_000_000 + 60 * place for place in range(items)]
         told = {"times": times, "at": times[-1] + 600}
-        return {name: told[name] for name in self.inputs}
+        events = {"events": [next(iter(self.types))] * items} if self.types else {}
+        return {name: told[name] for name in self.inputs if name in told} | events
 
     def longest(self, items: int) -> Beside:
         """Something of every kind for a history of so many items."""
-        return Beside([0] * items)
+        return Beside([0] * items, types=[0] * items)
+
+    def _times(self, request: RecommendationRequest) -> list[int]:
+        if request.times is None or len(request.times) != len(request.history):
+            raise _misfit("looks at when items were chosen: times needs a number", request, request.times)
+        return [int(when // 1) for when in request.times]
+
+    def _events(self, request: RecommendationRequest) -> list[int]:
+        if request.events is None or len(request.events) != len(request.history):
+            raise _misfit("looks at what was done: events needs a type", request, request.events)
+        unknown = [name for name in dict.fromkeys(request.events) if name not in self.types]
+        if unknown and request.on_unknown == "error":
+            raise InputError(
+                f"events: {', '.join(map(repr, unknown))} is no type of event that this model knows, which are "
+                f'{", ".join(self.types)}; correct it, or send "on_unknown": "ignore"'
+            )
+        return [self.types.get(name, 0) for name in request.events]
+
+
+def _at(request: RecommendationRequest, last: int) -> int:
+    if request.at is None:
+        return max(int(time.time()), last)
+    if request.at < last:
+        raise InputError(
+            f"at ({request.at:.15g}) is before the last item of history was chosen ({last}): give the time at which it is "
+            "asked, in seconds since 1970, or leave it out for now"
+        )
+    return int(request.at // 1)
+
+
+def _misfit(what: str, request: RecommendationRequest, given: Sequence[object] | None) -> InputError:
+    return InputError(
+        f"this model {what} for each of the {len(request.history)} items of history, it has "
+        f"{'none' if given is None else len(given)}"
+    )
 
 
 def padded(rows: Sequence[Sequence[int]]) -> npt.NDArray[np.int64]:

@@ -5,7 +5,7 @@ seconds since 1970.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,25 +31,39 @@ NAMES = {
         "product",
     ),
     "time": ("timestamp", "time", "unixreviewtime", "unixtime", "ts", "datetime", "eventtime", "date"),
+    "event": (),
 }
+NEEDED = ("user", "item")
 MILLISECONDS = 1e11  # as seconds, this is the year 5138
 DATE = r"^\s*\d{4}-\d{2}-\d{2}"  # no other order: 01/02/2020 is January here and February there
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of the columns of a table; None takes the usual name."""
+    """Names of the columns of a table; None takes the usual name.
+
+    Attributes:
+        user: who.
+        item: what.
+        time: when.
+        event: what was done with the item, such as "view" or "buy"; None does not tell them apart, whatever columns there are.
+    """
 
     user: str | None = None
     item: str | None = None
     time: str | None = None
+    event: str | None = None
+
+    def plain(self) -> dict[str, str | None]:
+        """As plain values, without what an older version did not know and is not asked for."""
+        return {name: given for name, given in asdict(self).items() if given is not None or name != "event"}
 
 
 USUAL = Columns()
 
 
 def choose(header: Sequence[str], columns: Columns, file: Path) -> dict[str, str]:
-    """The column of a table for each of "user", "item" and, if the table has one, "time".
+    """The column of a table for each of "user", "item" and, if the table has one, "time"; and "event" where it is named.
 
     Raises:
         InputError: there is no user or item column, or not the one that `columns` names.
@@ -57,7 +71,7 @@ def choose(header: Sequence[str], columns: Columns, file: Path) -> dict[str, str
     chosen = {role: name for role in NAMES if (name := _find(header, role, columns)) is not None}
     for role in NAMES:
         given = getattr(columns, role)
-        if role not in chosen and (given is not None or role != "time"):
+        if role not in chosen and (given is not None or role in NEEDED):
             sought = repr(given) if given is not None else ", ".join(NAMES[role]) + " (in any case, with or without _)"
             found = ", ".join(map(repr, header))
             raise InputError(
@@ -68,7 +82,7 @@ def choose(header: Sequence[str], columns: Columns, file: Path) -> dict[str, str
 
 def fits(header: Sequence[str], columns: Columns) -> bool:
     """Whether a table with this header holds events."""
-    return all(_find(header, role, columns) is not None for role in ("user", "item"))
+    return all(_find(header, role, columns) is not None for role in NEEDED)
 
 
 def ids(values: "pl.Series", where: str) -> "pl.Series":

@@ -1,6 +1,6 @@
-"""What is known beside the items of histories, as arrays: when the events were, when the next one is asked for."""
+"""What is known beside the items of histories, as arrays: when and what the events were, when the next one is asked for."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
@@ -11,11 +11,11 @@ from torch import Tensor
 from headwise_recsys.interactions import Interactions
 from headwise_recsys.splits import Queries
 
-EACH: Final = ("times",)  # what there is of each item of a history; anything else there is once
+EACH: Final = ("times", "types")  # what there is of each item of a history; anything else there is once
 
 
 def of_tokens(data: Interactions, events: NDArray[np.int64], names: Sequence[str]) -> dict[str, Tensor]:
-    """For training, what is known of each token: `at`, the time of the event that came next.
+    """For training, what is known of each token: `at`, the time of the event that came next; `types`, what was done.
 
     Args:
         data: the events.
@@ -25,15 +25,16 @@ def of_tokens(data: Interactions, events: NDArray[np.int64], names: Sequence[str
     real = events >= 0
     told = {}
     if "at" in names:
-        assert data.times is not None, "a model that reads times is not built for data without"
-        told["at"] = torch.from_numpy(np.where(real, data.times[events + 1], 0))
+        told["at"] = torch.from_numpy(np.where(real, _times(data)[events + 1], 0))
+    if "types" in names:
+        told["types"] = _types(data, events)
     return told
 
 
 def of_histories(
     data: Interactions, queries: Queries, events: NDArray[np.int64], names: Sequence[str]
 ) -> dict[str, Tensor]:
-    """For asking, what is known of each history: `times` of its events, and `at`, the time of the event that is asked for.
+    """For asking, what is known of each history: `times` and `types` of its events; `at`, when the event that is asked for was.
 
     Args:
         data: the events.
@@ -41,9 +42,19 @@ def of_histories(
         events: [rows, time] the last of each history, -1 where there is none.
         names: what to tell, in this order.
     """
-    real = events >= 0
-    told = {}
-    for name in names:
-        assert data.times is not None, "a model that reads times is not built for data without"
-        told[name] = np.where(real, data.times[events], 0) if name == "times" else np.array(data.times[queries.targets])
-    return {name: torch.from_numpy(values) for name, values in told.items()}
+    made: dict[str, Callable[[], Tensor]] = {
+        "times": lambda: torch.from_numpy(np.where(events >= 0, _times(data)[events], 0)),
+        "at": lambda: torch.from_numpy(np.array(_times(data)[queries.targets])),
+        "types": lambda: _types(data, events),
+    }
+    return {name: made[name]() for name in names}
+
+
+def _times(data: Interactions) -> NDArray[np.int64]:
+    assert data.times is not None, "a model that reads times is not built for data without"
+    return data.times
+
+
+def _types(data: Interactions, events: NDArray[np.int64]) -> Tensor:
+    assert data.types is not None, "a model that reads types is not built for data without"
+    return torch.from_numpy(np.where(events >= 0, data.types[events], 0).astype(np.int64))

@@ -172,11 +172,15 @@ def explanation_graph(model: SASRec) -> Graph:
 
 def beside_example(model: SASRec) -> dict[str, Tensor]:
     """An example of each input that the model reads beside a history, for two histories of up to three items."""
-    examples = {"times": torch.tensor([[10, 20, 30], [40, 50, 0]]), "at": torch.tensor([70, 60])}
+    examples = {
+        "times": torch.tensor([[10, 20, 30], [40, 50, 0]]),
+        "at": torch.tensor([70, 60]),
+        "types": torch.tensor([[1, 0, 1], [1, 1, 0]]),
+    }
     return {name: examples[name] for name in model.beside}
 
 
 def beside_sizes(model: SASRec, batch: Dim, time: Dim) -> dict[str, dict[int, Dim]]:
     """Which sizes of these inputs may change."""
-    sizes = {"times": {0: batch, 1: time}, "at": {0: batch}}
+    sizes = {"times": {0: batch, 1: time}, "at": {0: batch}, "types": {0: batch, 1: time}}
     return {name: sizes[name] for name in model.beside}

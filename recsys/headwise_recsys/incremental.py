@@ -11,7 +11,7 @@ from torch.export import Dim
 from headwise.attention import Cache, Coordinates
 from headwise.export import Graph
 from headwise.transformer import State
-from headwise_recsys.graph import RecommenderGraph
+from headwise_recsys.graph import RecommenderGraph, beside_example, beside_sizes
 from headwise_recsys.model import SASRec
 
 
@@ -76,7 +76,7 @@ class AppendGraph(nn.Module):
         at = _coordinates(events, before, known.get("times"))
         past = _coordinates(history, torch.zeros_like(before), known.get("past_times"))
         states = _states(keys, values, past)
-        expected, states = self.whole.model.step(events, at, states)
+        expected, states = self.whole.model.step(events, at, states, known)
         seen = torch.cat([history, events], 1)
         items, scores = self.whole.search(expected[:, -1], k, self.whole.barred(seen, exclude), allow)
         slots = history.shape[1]
@@ -116,9 +116,10 @@ def append_graph(model: SASRec, *, quantised: bool = False) -> Graph:
         "allow": {0: batch, 1: Dim("allowed")},
     }
     outputs = ["items", "scores", "next_history", "next_keys", "next_values"]
+    inputs |= beside_example(model)
+    dynamic |= beside_sizes(model, batch, time)
     if model.timed:
-        inputs |= {"times": some * 10, "past_times": none.clone()}
-        dynamic |= {"times": {0: batch, 1: time}, "past_times": {0: batch, 1: slots}}
+        inputs["past_times"], dynamic["past_times"] = none.clone(), {0: batch, 1: slots}
         outputs.append("next_past_times")
     return Graph(AppendGraph(model, quantised=quantised), inputs, tuple(outputs), dynamic)
 

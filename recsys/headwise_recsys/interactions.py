@@ -4,6 +4,8 @@ A prepared folder holds
 
     items.npy       int32 [events]    1..V, each user's events in time order, users one after another
     times.npy       int64 [events]    seconds since 1970; absent where the source has no times
+    types.npy       int16 [events]    1..T, what was done with the item; absent where no column was named that tells
+    types.json      the names of these; type t is the t-th
     offsets.npy     int64 [users+1]   user u owns events offsets[u] : offsets[u+1]
     user_ids.json   item_ids.json     the source's own ids; item i is item_ids[i-1]
     titles.json     aligned with item_ids, null where unknown; absent where none is known
@@ -46,6 +48,8 @@ class Interactions:
         source: the file that was read.
         min_count: users and items with fewer events in the source were left out.
         features: of items, one row an item, row 0 for padding.
+        types: int16 [events], 1..T, what was done with each item; None where that is not told apart.
+        type_names: the source's name of each; type t is `type_names[t - 1]`.
     """
 
     items: NDArray[np.int32]
@@ -59,6 +63,8 @@ class Interactions:
     source: str
     min_count: int = 1
     features: tuple[item_features.Feature, ...] = ()
+    types: NDArray[np.int16] | None = None
+    type_names: tuple[str, ...] = ()
 
     @property
     def users(self) -> int:
@@ -84,6 +90,9 @@ def save(data: Interactions, folder: Path) -> None:
         np.save(draft / "offsets.npy", data.offsets.astype(np.int64, copy=False))
         if data.times is not None:
             np.save(draft / "times.npy", data.times.astype(np.int64, copy=False))
+        if data.types is not None:
+            np.save(draft / "types.npy", data.types.astype(np.int16, copy=False))
+            _write(draft / "types.json", data.type_names)
         _write(draft / "user_ids.json", data.user_ids)
         _write(draft / "item_ids.json", data.item_ids)
         if data.titles is not None:
@@ -116,6 +125,8 @@ def load(folder: Path) -> Interactions:
             source=meta["source"],
             min_count=meta["min_count"],
             features=item_features.load(folder),
+            types=_map(folder / "types.npy", np.int16) if (folder / "types.npy").exists() else None,
+            type_names=tuple(_read(folder / "types.json")) if (folder / "types.npy").exists() else (),
         )
     except KeyError as error:
         raise InputError(f"{folder / META}: has no {error}; {REMEDY}") from error
@@ -139,6 +150,7 @@ def _check(folder: Path, data: Interactions, meta: dict[str, Any]) -> None:
     fits = {
         "offsets.npy": len(data.offsets) == data.users + 1 and data.offsets[-1] == data.events,
         "times.npy": data.times is None or len(data.times) == data.events,
+        "types.npy": data.types is None or _tells(data.types, data.events, len(data.type_names)),
         "titles.json": data.titles is None or len(data.titles) == data.item_count,
         item_features.FILE: all(len(feature.values) == data.item_count + 1 for feature in data.features),
         "items.npy": not data.events or (data.items.min() >= 1 and data.items.max() <= data.item_count),
@@ -146,6 +158,10 @@ def _check(folder: Path, data: Interactions, meta: dict[str, Any]) -> None:
     for name, fit in fits.items():
         if not fit:
             raise InputError(f"{folder / name}: does not fit the other files of the folder; {REMEDY}")
+
+
+def _tells(types: NDArray[np.int16], events: int, names: int) -> bool:
+    return len(types) == events and (not events or (types.min() >= 1 and types.max() <= names))
 
 
 def _map(path: Path, dtype: type[np.generic]) -> NDArray[Any]:

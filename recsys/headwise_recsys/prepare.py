@@ -2,7 +2,7 @@
 
 import json
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 LAYOUT = 2  # raised when the same source would be prepared differently, so that old folders are not taken for new ones
 STREAMING: Final = "streaming"  # polars' engine that holds a part of a file at a time
 PART = 8_000_000  # events in memory at a time
+MOST_TYPES = 1000  # of events
 GENERIC = ("ratings", "u", "events", "interactions", "data")  # file names that say less than the folder's
 
 
@@ -53,12 +54,16 @@ def prepare(path: Path, folder: Path, *, min_count: int = 5, columns: Columns = 
     if (path / META).is_file():
         return load(path)
     files = sources(path, columns)
-    options = {"layout": LAYOUT, "min_count": min_count, "columns": asdict(columns)}
+    options = {"layout": LAYOUT, "min_count": min_count, "columns": columns.plain()}
     mark = sha256((fingerprint(files) + json.dumps(options, sort_keys=True)).encode()).hexdigest()
     name = _name(files[0])
     target = folder / f"{name}-{mark[:12]}"
     if not _is_whole(target):
         events = read(path, columns)
+        if columns.event is not None and "event" not in events.scan.collect_schema():
+            raise InputError(
+                f"{files[0]}: columns.event ({columns.event}) names a column, and this file has no header; leave it out"
+            )
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=folder, prefix=f".{target.name}-") as scratch:
             save(_interactions(events, files[0], name, mark, min_count, Path(scratch)), target)
@@ -75,7 +80,7 @@ def _is_whole(folder: Path) -> bool:
 
 def _interactions(events: Events, file: Path, name: str, mark: str, min_count: int, scratch: Path) -> Interactions:
     log = _numbered(events.scan, file, min_count, scratch)
-    items, times, offsets = _by_user(log, scratch)
+    items, times, types, offsets = _by_user(log, scratch)
     return Interactions(
         items=items,
         times=times,
@@ -84,6 +89,8 @@ def _interactions(events: Events, file: Path, name: str, mark: str, min_count: i
         item_ids=log.item_ids,
         titles=None if events.items is None else titles(events.items, log.item_ids),
         features=() if events.items is None else features(events.items, log.item_ids),
+        types=types,
+        type_names=log.type_names,
         name=name,
         fingerprint=mark,
         source=f"{file.resolve().parent.name}/{file.name}",
@@ -93,13 +100,15 @@ def _interactions(events: Events, file: Path, name: str, mark: str, min_count: i
 
 @dataclass(frozen=True, eq=False)
 class _Log:
-    """Events in file order, on disk, and what their numbers stand for: users from 0, items from 1."""
+    """Events in file order, on disk, and what their numbers stand for: users from 0, items and types from 1."""
 
     users: NDArray[np.int32]
     items: NDArray[np.int32]
     times: NDArray[np.float64] | None
+    types: NDArray[np.int16] | None
     user_ids: list[Id]
     item_ids: list[Id]
+    type_names: tuple[str, ...]
 
 
 def _numbered(scan: "pl.LazyFrame", file: Path, min_count: int, scratch: Path) -> _Log:
@@ -107,10 +116,14 @@ def _numbered(scan: "pl.LazyFrame", file: Path, min_count: int, scratch: Path) -
 
     scan.sink_ipc(scratch / "events.arrow", engine=STREAMING)
     events = pl.scan_ipc(scratch / "events.arrow")
+    told = events.collect_schema()
     numbers = {role: _frequent(events, role, min_count) for role in ("user", "item")}
-    columns = {"user_number": np.int32, "item_number": np.int32} | (
-        {"time": np.float64} if "time" in events.collect_schema() else {}
-    )
+    columns: dict[str, type[np.generic]] = {"user_number": np.int32, "item_number": np.int32}
+    if "time" in told:
+        columns["time"] = np.float64
+    if "event" in told:
+        columns["event_number"] = np.int16
+        numbers["event"] = _types(events, file)
     total = events.select(pl.len()).collect().item()
     with ExitStack() as open_files:
         files = {name: open_files.enter_context((scratch / name).open("wb")) for name in columns}
@@ -122,12 +135,14 @@ def _numbered(scan: "pl.LazyFrame", file: Path, min_count: int, scratch: Path) -
                 part[name].to_numpy().astype(kind, copy=False).tofile(files[name])
     if not (scratch / "user_number").stat().st_size:
         raise InputError(f"{file}: min_count {min_count} leaves none of its {total} events; lower min_count")
-    users, items, *times = (np.memmap(scratch / name, kind, "r+") for name, kind in columns.items())
+    log = {name: np.memmap(scratch / name, kind, "r+") for name, kind in columns.items()}
+    users, items = log["user_number"], log["item_number"]
     # A frequent user may have chosen nothing but rare items, and the other way round.
     user_ids = _without_gaps(users, numbers["user"]["user"].to_list())
     item_ids = _without_gaps(items, numbers["item"]["item"].to_list())
     items += 1
-    return _Log(users, items, times[0] if times else None, user_ids, item_ids)
+    names = tuple(map(str, numbers["event"]["event"])) if "event" in numbers else ()
+    return _Log(users, items, log.get("time"), log.get("event_number"), user_ids, item_ids, names)
 
 
 def _frequent(events: "pl.LazyFrame", role: str, min_count: int) -> "pl.DataFrame":
@@ -135,6 +150,18 @@ def _frequent(events: "pl.LazyFrame", role: str, min_count: int) -> "pl.DataFram
 
     counts = events.group_by(role).len().filter(pl.col("len") >= min_count)
     return counts.select(role).collect(engine=STREAMING).sort(role).with_row_index(f"{role}_number")
+
+
+def _types(events: "pl.LazyFrame", file: Path) -> "pl.DataFrame":
+    import polars as pl
+
+    found = events.select(pl.col("event").unique().sort()).collect(engine=STREAMING)
+    if len(found) > MOST_TYPES:
+        raise InputError(
+            f"{file}: the column of event types holds {len(found):,} different values, {MOST_TYPES} at most are types; name "
+            "another column, or none"
+        )
+    return found.with_row_index("event_number", offset=1)
 
 
 def _without_gaps(numbers: NDArray[np.int32], ids: list[Id]) -> list[Id]:
@@ -148,7 +175,9 @@ def _without_gaps(numbers: NDArray[np.int32], ids: list[Id]) -> list[Id]:
     return [own for own, used in zip(ids, there.tolist(), strict=True) if used]
 
 
-def _by_user(log: _Log, scratch: Path) -> tuple[NDArray[np.int32], NDArray[np.int64] | None, NDArray[np.int64]]:
+def _by_user(
+    log: _Log, scratch: Path
+) -> tuple[NDArray[np.int32], NDArray[np.int64] | None, NDArray[np.int16] | None, NDArray[np.int64]]:
     # A counting sort by user, a part at a time; then each user's events by time. Both are stable: ties keep the file's order.
     total, parts = len(log.users), range(0, len(log.users), PART)
     counts = np.zeros(len(log.user_ids), np.int64)
@@ -157,6 +186,7 @@ def _by_user(log: _Log, scratch: Path) -> tuple[NDArray[np.int32], NDArray[np.in
     offsets = np.concatenate([[0], np.cumsum(counts)])
     items = open_memmap(scratch / "items.npy", "w+", np.int32, (total,))
     times = None if log.times is None else np.memmap(scratch / "seconds", np.float64, "w+", shape=(total,))
+    types = None if log.types is None else open_memmap(scratch / "types.npy", "w+", np.int16, (total,))
     free = offsets[:-1].copy()
     for start in parts:
         users = log.users[start : start + PART]
@@ -166,12 +196,19 @@ def _by_user(log: _Log, scratch: Path) -> tuple[NDArray[np.int32], NDArray[np.in
         items[place] = log.items[start : start + PART][order]
         if times is not None and log.times is not None:
             times[place] = log.times[start : start + PART][order]
+        if types is not None and log.types is not None:
+            types[place] = log.types[start : start + PART][order]
         free += own
-    return items, None if times is None else _by_time(items, times, offsets, scratch), offsets
+    whole = None if times is None else _by_time(items, times, types, offsets, scratch)
+    return items, whole, types, offsets
 
 
 def _by_time(
-    items: NDArray[np.int32], times: NDArray[np.float64], offsets: NDArray[np.int64], scratch: Path
+    items: NDArray[np.int32],
+    times: NDArray[np.float64],
+    types: NDArray[np.int16] | None,
+    offsets: NDArray[np.int64],
+    scratch: Path,
 ) -> NDArray[np.int64]:
     whole = open_memmap(scratch / "times.npy", "w+", np.int64, times.shape)
     bounds = np.arange(0, offsets[-1] + PART, PART)
@@ -181,6 +218,8 @@ def _by_time(
         users = np.repeat(np.arange(last - first), np.diff(offsets[first : last + 1]))
         order = np.lexsort((times[part], users))
         items[part] = items[part][order]
+        if types is not None:
+            types[part] = types[part][order]
         whole[part] = np.floor(times[part][order])
     return whole
 

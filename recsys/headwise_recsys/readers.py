@@ -41,9 +41,9 @@ class Events:
     """What was read.
 
     Attributes:
-        scan: one row an event in file order: `user` and `item` as whole numbers or text, and, where the source has
-            times, `time` as float64 seconds since 1970. It was looked through, and is read again by whoever collects it, so
-            that files may be larger than memory.
+        scan: one row an event in file order: `user` and `item` as whole numbers or text; where the source has times, `time` as
+            float64 seconds since 1970; where a column was named for it, `event`. It was looked through, and is read again by
+            whoever collects it, so that files may be larger than memory.
         items: what is known of items, see `headwise_recsys.item_tables`; None where no table of them stands beside.
     """
 

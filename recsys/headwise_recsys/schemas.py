@@ -63,6 +63,14 @@ class RecommendationRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=T
             "settings say `query_time`; others pass it over."
         ),
     ] = None
+    events: Annotated[
+        list[str] | None,
+        msgspec.Meta(
+            description='What was done with each item of `history`, such as "view" or "buy", by the names of the data. Needed by '
+            "a model whose settings have `event_types`; others pass them over. A type that the model does not know is refused, "
+            'or with "on_unknown": "ignore" says nothing.'
+        ),
+    ] = None
     explain: Annotated[
         bool,
         msgspec.Meta(

@@ -23,7 +23,7 @@ from headwise.serving.inference import Inference
 from headwise.serving.problems import Refusal
 from headwise.serving.service import Endpoint
 from headwise.serving.session import Session
-from headwise_recsys.beside import Beside, Reading, padded
+from headwise_recsys.beside import TYPES, Beside, Reading, padded
 from headwise_recsys.ids import Id
 from headwise_recsys.leaving_out import drops
 from headwise_recsys.likeness import Likeness
@@ -88,6 +88,7 @@ class Recommender:
         ids: Sequence[Id],
         titles: Sequence[str | None],
         likeness: Likeness,
+        reads: Reading,
         name: str,
         version: str | None,
     ) -> None:
@@ -97,7 +98,7 @@ class Recommender:
         self.window = int(card.settings["window"])  # items of history that the graph reads
         self.max_k = min(int(card.settings["max_k"]), len(ids))
         self.repeats = bool(card.settings.get("repeats"))  # whether items of the history may be recommended again
-        self.reads = Reading(card.settings)  # what it reads beside a history
+        self.reads = reads
         self.batcher: Batcher[Query, Ranking] = Batcher(self._rank, shape=_shape, max_batch=MAX_BATCH)
         self._explaining: Batcher[tuple[Query, Ranking], Reasons] = Batcher(
             lambda asked: [self._reasons(*each) for each in asked], max_batch=1, max_queue=MAX_EXPLAINING
@@ -129,6 +130,7 @@ class Recommender:
         allow: Sequence[Id] | None = None,
         times: Sequence[float] | None = None,
         at: float | None = None,
+        events: Sequence[str] | None = None,
         diversity: float = 0.0,
         at_most: Mapping[str, int] | None = None,
         explain: bool = False,
@@ -144,6 +146,7 @@ class Recommender:
             allow: the only items to recommend; None allows all, an empty list none.
             times: of the history in seconds, for a model that is `timed`.
             at: when it is asked, in seconds, for a model that reads `query_time`; None is now.
+            events: what was done with each item of the history, for a model that has `event_types`.
             diversity: from 0 to 1, how unlike each other the items shall be.
             at_most: how many items may share a category of a feature.
             explain: add what the answer came from.
@@ -162,6 +165,7 @@ class Recommender:
             at_most=dict(at_most or {}),
             times=None if times is None else list(times),
             at=at,
+            events=None if events is None else list(events),
             explain=explain,
         )
         query, unknown = self._encode(request)
@@ -224,6 +228,11 @@ class Recommender:
     def catalogue(self) -> int:
         """How many items it knows, V."""
         return len(self._ids)
+
+    @property
+    def ids(self) -> Sequence[Id]:
+        """The users' own ids of its items; `ids[i - 1]` is item i."""
+        return self._ids
 
     def numbers(self, ids: Sequence[Id]) -> list[int]:
         """The catalogue's own number of each id, 0 where it does not know one."""
@@ -401,12 +410,13 @@ def load(folder: Path, *, name: str = KIND, version: str | None = None, threads:
         titles = read_table(folder / "titles.json", list[str | None])
     if not ids or len(titles) != len(ids):
         raise InputError(f"{folder}: items.json holds {len(ids)} ids, titles.json {len(titles)} titles; export again")
-    beside = Reading(card.settings).inputs
-    session = Session(folder / GRAPH, inputs=(*INPUTS, *beside), outputs=OUTPUTS, threads=threads)
+    types: list[str] = read_table(folder / TYPES, list[str]) if card.settings.get("event_types") else []
+    reads = Reading(card.settings, types)
+    session = Session(folder / GRAPH, inputs=(*INPUTS, *reads.inputs), outputs=OUTPUTS, threads=threads)
     if kept := Examples.load(folder):
         kept.check(session.run, OUTPUTS, folder / GRAPH)
-    explanation = Explanation(folder, card, inputs=(*EXPLAINED_INPUTS, *beside), threads=threads)
-    return Recommender(card, session, explanation, ids, titles, Likeness(folder, card), name, version)
+    explanation = Explanation(folder, card, inputs=(*EXPLAINED_INPUTS, *reads.inputs), threads=threads)
+    return Recommender(card, session, explanation, ids, titles, Likeness(folder, card), reads, name, version)
 
 
 def _eligible(ranking: Ranking) -> Ranking:

@@ -4,7 +4,7 @@ Leave-one-out is the split of the literature. It trains on events that happened 
 users, so that it flatters models that know the future popularity of items; the temporal split does not.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -65,32 +65,39 @@ class Split:
         return replace(self, valid=valid, test=test)
 
 
-def leave_one_out(data: Interactions) -> Split:
+def leave_one_out(data: Interactions, targets: Sequence[str] = ()) -> Split:
     """Each user's last event is the test, the one before it the validation, all before that the training.
 
-    The history of a test query holds the validation event. Users with fewer than three events are trained on whole and
-    ask nothing.
+    The history of a test query holds the validation event, and what happened between the two. Users with fewer than two
+    events that may be asked for, or none before these, are trained on whole and ask nothing.
+
+    Args:
+        data: the interactions.
+        targets: types of the events that are asked for; of all where there are none.
 
     Raises:
-        InputError: no user has three events.
+        InputError: no user has three events, or the data know no such type.
     """
     first, end = data.offsets[:-1], data.offsets[1:]
-    asks = end - first >= 3
+    latest = _latest(data, targets)
+    test = latest[end]
+    valid = latest[test.clip(min=0)]
+    asks = valid > first
     if not asks.any():
         raise InputError(
-            f"{data.name}: no user has three events, which leave-one-out needs; lower min_count or add data"
+            f"{data.name}: no user has three events, two of them to ask for, which leave-one-out needs; lower min_count or add "
+            "data"
         )
-    first, last = first[asks], end[asks] - 1
     return Split(
         name="leave-one-out",
-        train_stops=np.where(asks, end - 2, end),
-        before_test=np.where(asks, end - 1, end),
-        valid=Queries(first, last - 1, last - 1),
-        test=Queries(first, last, last),
+        train_stops=np.where(asks, valid, end),
+        before_test=np.where(asks, test, end),
+        valid=Queries(first[asks], valid[asks], valid[asks]),
+        test=Queries(first[asks], test[asks], test[asks]),
     )
 
 
-def temporal(data: Interactions, quantile: float = 0.9) -> Split:
+def temporal(data: Interactions, quantile: float = 0.9, targets: Sequence[str] = ()) -> Split:
     """One cut in time for everybody: nothing after it is trained on or chosen on.
 
     The cut is the earliest time with at least the share `quantile` of all events at or before it. Every user with an event
@@ -105,9 +112,10 @@ def temporal(data: Interactions, quantile: float = 0.9) -> Split:
     Args:
         data: interactions with times.
         quantile: the share of events up to each cut, between 0 and 1.
+        targets: types of the events that are asked for; of all where there are none.
 
     Raises:
-        InputError: there are no times, or no event lies after a cut.
+        InputError: there are no times, no event lies after a cut, or the data know no such type.
     """
     if data.times is None:
         raise InputError(
@@ -119,12 +127,13 @@ def temporal(data: Interactions, quantile: float = 0.9) -> Split:
     test_cut = _cut(data.times, quantile)
     valid_cut = _cut(data.times[data.times <= test_cut], quantile)
     first, train_stops, valid_stops = data.offsets[:-1], _stops(data, valid_cut), _stops(data, test_cut)
+    latest = _latest(data, targets)
     split = Split(
         name="temporal",
         train_stops=train_stops,
         before_test=valid_stops,
-        valid=_last_of_each(first, train_stops, valid_stops),
-        test=_last_of_each(first, valid_stops, data.offsets[1:]),
+        valid=_last_of_each(first, train_stops, latest[valid_stops]),
+        test=_last_of_each(first, valid_stops, latest[data.offsets[1:]]),
     )
     for part, queries in (("test", split.test), ("validation", split.valid)):
         if not len(queries):
@@ -133,6 +142,22 @@ def temporal(data: Interactions, quantile: float = 0.9) -> Split:
                 f"lower quantile ({quantile}), or use leave-one-out alone"
             )
     return split
+
+
+def of_types(data: Interactions, names: Sequence[str]) -> NDArray[np.bool_] | None:
+    """Which events are of these types, bool [events]; None where no type is named and so all are.
+
+    Raises:
+        InputError: the data know no such type.
+    """
+    if not names:
+        return None
+    unknown = [name for name in names if name not in data.type_names]
+    if unknown or data.types is None:
+        known = ", ".join(data.type_names) or "none; name the column that tells them, as columns.event"
+        raise InputError(f"{data.name}: no event is of the type {', '.join(unknown)}; known types: {known}")
+    wanted: NDArray[np.bool_] = np.isin(data.types, [data.type_names.index(name) + 1 for name in names])
+    return wanted
 
 
 def spans(starts: NDArray[np.int64], stops: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -159,7 +184,14 @@ def _stops(data: Interactions, cut: np.int64) -> NDArray[np.int64]:
     return stops
 
 
-def _last_of_each(first: NDArray[np.int64], begins: NDArray[np.int64], ends: NDArray[np.int64]) -> Queries:
-    asks = (ends > begins) & (ends - first >= 2)
-    last = ends[asks] - 1
-    return Queries(first[asks], last, last)
+def _last_of_each(first: NDArray[np.int64], begins: NDArray[np.int64], last: NDArray[np.int64]) -> Queries:
+    asks = (last >= begins) & (last > first)
+    return Queries(first[asks], last[asks], last[asks])
+
+
+def _latest(data: Interactions, targets: Sequence[str]) -> NDArray[np.int64]:
+    """For each event, and one past the last, the latest event before it that may be asked for; -1 where there is none."""
+    events = np.arange(data.events)
+    chosen = of_types(data, targets)
+    before = np.maximum.accumulate(events if chosen is None else np.where(chosen, events, -1))
+    return np.concatenate([[-1], before])

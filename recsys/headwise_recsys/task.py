@@ -40,10 +40,13 @@ class RecommenderTask(pl.LightningModule):
         """The mean loss over the positions that have a target."""
         learned = batch.targets > 0
         expected = self.model(batch.items, batch.at, batch.context)[learned]
-        loss = self.loss(expected, batch.targets[learned], self.model.vectors, batch.seen)
-        loss = loss * batch.weight
+        if len(expected):
+            loss = self.loss(expected, batch.targets[learned], self.model.vectors, batch.seen) * batch.weight
+        else:  # where only some events are targets, and none of them is here
+            loss = expected.sum()
         # As many to each process, whose mean is then that over all targets.
-        options: dict[str, Any] = {"batch_size": round(len(expected) / batch.weight), "sync_dist": True}
+        size = round(len(expected) / batch.weight) if len(expected) else 1
+        options: dict[str, Any] = {"batch_size": size, "sync_dist": True}
         self.log("train/loss", loss, on_step=False, on_epoch=True, prog_bar=True, **options)
         return loss
 

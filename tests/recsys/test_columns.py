@@ -28,6 +28,14 @@ def test_usual_names_are_found(header, chosen):
     assert fits(header, USUAL)
 
 
+def test_event_types_are_read_only_where_their_column_is_named():
+    header = ["user", "item", "event", "type"]
+    assert "event" not in choose(header, USUAL, Path("x.csv"))
+    assert choose(header, Columns(event="type"), Path("x.csv"))["event"] == "type"
+    assert Columns(event="type").plain() == {"user": None, "item": None, "time": None, "event": "type"}
+    assert USUAL.plain() == {"user": None, "item": None, "time": None}  # as before, so that old prepared data are found
+
+
 def test_given_names_come_first():
     header = ["user", "item", "time", "shopper"]
     assert choose(header, Columns(user="shopper"), Path("x.csv")) == {"user": "shopper", "item": "item", "time": "time"}
@@ -43,6 +51,11 @@ def test_given_names_come_first():
         ),
         (["user", "item"], Columns(user="who"), r"no user column; sought 'who'; found 'user', 'item'"),
         (["user", "item", "time"], Columns(time="when"), r"no time column; sought 'when'"),
+        (
+            ["user", "item", "kind"],
+            Columns(event="type"),
+            r"no event column; sought 'type'; found 'user', 'item', 'kind'",
+        ),
     ],
 )
 def test_a_missing_column_is_named_with_what_was_found(header, columns, message):

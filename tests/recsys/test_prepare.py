@@ -48,6 +48,36 @@ def test_by_hand(tmp_path):
     assert data.titles is None
 
 
+def test_types_of_events_travel_with_them(tmp_path, monkeypatch):
+    rows = [(7, "b", 9, "view"), (11, "a", 3, "buy"), (7, "c", 2.9, "cart"), (7, "b", 9, "buy"), (2, "a", 4, "view")]
+    path = tmp_path / "made.csv"
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([("user", "item", "time", "what"), *rows])
+    plain = prepare(path, tmp_path / "prepared", min_count=1)
+    assert (plain.types, plain.type_names) == (None, ())
+    monkeypatch.setattr("headwise_recsys.prepare.PART", 2)
+    data = prepare(path, tmp_path / "prepared", min_count=1, columns=Columns(event="what"))
+    assert data.fingerprint != plain.fingerprint
+    assert data.type_names == ("buy", "cart", "view")
+    assert data.types.dtype == np.int16
+    own = [
+        (data.item_ids[item - 1], data.type_names[kind - 1]) for item, kind in zip(data.items, data.types, strict=True)
+    ]
+    assert own == [("a", "view"), ("c", "cart"), ("b", "view"), ("b", "buy"), ("a", "buy")]
+
+
+def test_a_column_that_cannot_hold_types_is_refused(tmp_path, monkeypatch):
+    path = table(tmp_path / "made.csv", [("u", "a", time) for time in range(5)])
+    monkeypatch.setattr("headwise_recsys.prepare.MOST_TYPES", 3)
+    with pytest.raises(InputError, match=r"made\.csv: the column of event types holds 5 different values, 3 at most"):
+        prepare(path, tmp_path, min_count=1, columns=Columns(event="time"))
+    (tmp_path / "ratings.dat").write_text("1::13::5::1\n1::11::5::2\n")
+    with pytest.raises(
+        InputError, match=r"ratings\.dat: columns\.event \(rating\) names a column, and this file has no header"
+    ):
+        prepare(tmp_path / "ratings.dat", tmp_path, min_count=1, columns=Columns(event="rating"))
+
+
 def test_counts_are_those_of_the_source(tmp_path):
     # Without ben, x is left with one event, and stays: the filter is applied once.
     path = table(

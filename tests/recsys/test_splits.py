@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,35 @@ def test_leave_one_out_by_hand():
     assert split.before_test.tolist() == [3, 6, 7, 9]
     assert asked(split.valid) == [(0, 2, 2), (7, 8, 8)]
     assert asked(split.test) == [(0, 3, 3), (7, 9, 9)]
+
+
+def typed(histories, kinds, times=None):
+    types = np.array(["vb".index(kind) + 1 for own in kinds for kind in own], np.int16)
+    return replace(interactions(histories, times), types=types, type_names=("view", "buy"))
+
+
+def test_leave_one_out_of_some_types_by_hand():
+    # The first user's purchases are events 1 and 3, the second has one alone, the third begins with one.
+    data = typed([[1, 2, 3, 4, 5], [5, 6, 7], [1, 2, 3, 4]], ["vbvbv", "vvb", "bvbb"])
+    split = leave_one_out(data, ("buy",))
+    assert asked(split.valid) == [(0, 1, 1), (8, 10, 10)]
+    assert asked(split.test) == [(0, 3, 3), (8, 11, 11)]
+    assert split.train_stops.tolist() == [1, 8, 10]
+    assert split.before_test.tolist() == [3, 8, 11]
+    with pytest.raises(InputError, match="made: no event is of the type gift; known types: view, buy"):
+        leave_one_out(data, ("gift", "buy"))
+    with pytest.raises(InputError, match=r"of the type buy; known types: none; name the column .* columns\.event"):
+        leave_one_out(interactions([[1, 2, 3]]), ("buy",))
+
+
+def test_temporal_of_some_types_by_hand():
+    times = [[0, 3, 9, 10], [1, 2, 4, 8], [5, 6, 7, 8]]
+    data = typed([[1, 2, 3, 4], [1, 2, 3, 4], [1, 2, 3, 4]], ["vbbv", "bvvv", "bvbv"], times)
+    split = temporal(data, quantile=0.5, targets=("buy",))  # cuts: after 5 and, of the six up to there, after 2
+    assert asked(split.valid) == [(0, 1, 1)]
+    assert asked(split.test) == [(0, 2, 2), (8, 10, 10)]
+    everything = temporal(data, quantile=0.5)
+    assert asked(temporal(data, quantile=0.5, targets=("view", "buy")).test) == asked(everything.test)
 
 
 def test_leave_one_out_needs_three_events():

@@ -4,14 +4,17 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from headwise.errors import InputError
 from headwise.model_folder import ModelCard
 from headwise.significance import Comparison, compare, holm
 from headwise_pipelines.recsys.findings import Compared, Findings, Scored, SplitFindings
 from headwise_pipelines.recsys.judge import TESTED, Judge
+from headwise_pipelines.recsys.presets import types_of
 from headwise_pipelines.recsys.report import BASELINES, SPLITS, fitted_baselines
 from headwise_pipelines.recsys.served import Served
+from headwise_recsys.columns import Columns
 from headwise_recsys.evaluation.leakage import check_split, leak
 from headwise_recsys.interactions import Interactions
 from headwise_recsys.metrics import Floats
@@ -28,19 +31,25 @@ class Asked:
     card: ModelCard
 
     @property
+    def config(self) -> Mapping[str, Any]:
+        """What it was trained by; empty where the card does not say."""
+        config: Mapping[str, Any] = self.card.provenance.get("config", {})
+        return config
+
+    @property
     def trained_on(self) -> Mapping[str, str]:
         """Name and fingerprint of its data, and its split; empty strings where the card does not say."""
-        data, config = self.card.provenance.get("data", {}), self.card.provenance.get("config", {})
+        data = self.card.provenance.get("data", {})
         return {
             "data": data.get("name", ""),
             "fingerprint": data.get("fingerprint", ""),
-            "split": config.get("split", ""),
+            "split": self.config.get("split", ""),
         }
 
     @property
     def refit(self) -> bool:
         """Whether it was trained on the validation events, too."""
-        return bool(self.card.provenance.get("config", {}).get("refit"))
+        return bool(self.config.get("refit"))
 
 
 def evaluate(
@@ -67,8 +76,9 @@ def evaluate(
     """
     if taken := next((model.name for model in models if model.name in BASELINES), ""):
         raise InputError(f"{taken}: a baseline is called so, too; name the folder as ./{taken}")
-    counts = {model.card.provenance.get("config", {}).get("min_count", 1) for model in models}
-    data = prepare(path, work / "data", min_count=int(max(counts)))
+    least = max(int(model.config.get("min_count", 1)) for model in models)
+    columns, targets = _read_as([model.config for model in models])
+    data = prepare(path, work / "data", min_count=least, columns=columns)
     served = {model.name: Served(model.folder, data) for model in models}
     if not other_data:
         for model in models:
@@ -77,9 +87,8 @@ def evaluate(
     found, missing = [], {}
     for name in splits:
         try:
-            split = SPLITS[name](data).repeating() if again else SPLITS[name](data)
-            if any(one.repeats for one in served.values()):
-                split = split.repeating()
+            split = SPLITS[name](data, targets=targets)
+            split = split.repeating() if again else split
         except InputError as error:
             if len(splits) == 1:
                 raise
@@ -104,6 +113,16 @@ def evaluate(
         missing=missing,
         checks=list(_checks(other_data, again)),
     )
+
+
+def _read_as(configs: Sequence[Mapping[str, Any]]) -> tuple[Columns, tuple[str, ...]]:
+    # Which columns are read and what is asked for decides the queries, too.
+    ways = {(Columns(**config.get("columns", {})), types_of(config.get("targets", ""))) for config in configs}
+    if len(ways) > 1:
+        raise InputError(
+            "the models read other columns of events, or predict other types of them; evaluate each by itself"
+        )
+    return ways.pop()
 
 
 def _alike(served: Mapping[str, Served]) -> tuple[bool, bool]:
@@ -164,7 +183,7 @@ def _refusal(model: Asked, data: Interactions, split: Split) -> str:
     own = model.trained_on
     if own["fingerprint"] != data.fingerprint or own["split"] in ("", split.name):
         return ""  # nothing can be verified, which --other-data took upon itself; or the split vouches for itself
-    trained = SPLITS[own["split"]](data)
+    trained = SPLITS[own["split"]](data, targets=types_of(model.config.get("targets", "")))
     stops = trained.before_test if model.refit else trained.train_stops
     reason = leak(data, stops, split.test, in_time=split.name == "temporal")
     return f"it was trained on the {own['split']} split: {reason}" if reason else ""

@@ -59,11 +59,11 @@ def extend(reference: str, items: Path, out: Path, *, data: Path, work: Path) ->
             f"{reference}: this model knows items by their ids alone, so new ones need training; "
             "train it with --model.features all"
         )
-    known = prepare(existing(data, made["preset"]), work / "data", min_count=config.min_count)
+    known = prepare(existing(data, made["preset"]), work / "data", min_count=config.min_count, columns=config.columns)
     if known.fingerprint != made["data"]["fingerprint"]:
         raise InputError(f"{data}: not the data that {reference} was trained on, {made['data']['source']}; give those")
     grown = _grown(replace(known, features=features_of(config.model, known)), items)
-    split = SPLITS[config.split](known)
+    split = SPLITS[config.split](known, targets=config.target_types)
     model = _widened(build(config, grown, split), start.weights)
     added = grown.item_count - known.item_count
     name = f"{card.name}, {added:,} more items"

@@ -7,6 +7,7 @@ from headwise.errors import InputError
 from headwise.training.optimization import OptimizerSettings
 from headwise.training.settings import FitSettings
 from headwise_pipelines.bounds import at_least, at_most, compatible, divisible_heads, share
+from headwise_recsys.columns import USUAL, Columns
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class SASRecSettings:
         positions: how an item knows its place; `timed` knows how many items and how many seconds lie between two.
         query_time: whether each item knows when the next one is asked for, so that the model knows when it is asked. Its figures
             are of a class of their own, and the memory of `export.incremental` is not to be had.
+        event_types: whether each item knows what was done with it; the data need a column for that, named by `columns.event`.
         head: how an item is compared with what is expected; `cosine` has a learned temperature.
         transition: rank of what is added for how each item follows the last one; 0 adds nothing.
         gated: gates on the residual branches (LiGR).
@@ -47,6 +49,7 @@ class SASRecSettings:
     gap: int = 1800
     positions: Literal["learned", "sinusoidal", "rotary", "relative", "alibi", "timed"] = "learned"
     query_time: bool = False
+    event_types: bool = False
     head: Literal["dot", "cosine"] = "dot"
     transition: int = 0
     gated: bool = False
@@ -130,6 +133,9 @@ class RecsysConfig:
 
     Attributes:
         min_count: users and items with fewer events are left out, counted once on the raw data.
+        columns: names of the columns of a table of events; the usual ones are found without.
+        targets: names of types of events, with commas between, that alone are learned and asked for, such as `buy`; those of
+            other types are context. All where it is empty.
         split: which events are predicted; reports give the baselines of both splits where the data has times.
         repeats: whether items of a history may be recommended again, and count where they come again.
         tokens: targets of a training batch, about.
@@ -145,6 +151,8 @@ class RecsysConfig:
     """
 
     min_count: int = 5
+    columns: Columns = USUAL
+    targets: str = ""
     split: Literal["leave-one-out", "temporal"] = "leave-one-out"
     repeats: bool = False
     tokens: int = 1024
@@ -155,6 +163,11 @@ class RecsysConfig:
     optimizer: OptimizerSettings = field(default_factory=lambda: OptimizerSettings(rate=1.5e-3, warmup=200))
     fit: FitSettings = field(default_factory=lambda: FitSettings(epochs=30, patience=6, average=0.998))
     export: ExportSettings = field(default_factory=ExportSettings)
+
+    @property
+    def target_types(self) -> tuple[str, ...]:
+        """The types of events that are learned and asked for; none where all are."""
+        return types_of(self.targets)
 
     @property
     def unseen(self) -> bool:
@@ -180,6 +193,11 @@ class RecsysConfig:
                 "model.sparse (true): the exact softmax touches every item in every step; "
                 "set loss.name to sampled, gbce or bce"
             )
+
+
+def types_of(targets: str) -> tuple[str, ...]:
+    """The names that stand there with commas between."""
+    return tuple(name.strip() for name in targets.split(",") if name.strip())
 
 
 def ml_1m() -> RecsysConfig:

@@ -1,6 +1,6 @@
 """How good the recommender is, beside what costs nothing to build."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -22,7 +22,7 @@ class Baseline(Protocol):
         """Learn from the events before each user's stop."""
 
 
-SPLITS = {"leave-one-out": leave_one_out, "temporal": temporal}
+SPLITS: Mapping[str, Callable[..., Split]] = {"leave-one-out": leave_one_out, "temporal": temporal}
 BASELINES: Mapping[str, Baseline] = {
     "popularity": Popularity(),
     "recent popularity": Popularity(half_life=1),
@@ -53,10 +53,10 @@ def fitted_baselines(data: Interactions, split: Split) -> Iterator[tuple[str, Sc
             yield name, baseline.fit(data, split.train_stops)
 
 
-def other_split(data: Interactions, split: Split) -> Split | None:
+def other_split(data: Interactions, split: Split, targets: Sequence[str] = ()) -> Split | None:
     """The split that this run does not train on, None where the data do not allow it."""
     name = next(name for name in SPLITS if name != split.name)
     try:
-        return SPLITS[name](data)
+        return SPLITS[name](data, targets=targets)
     except InputError:
         return None

@@ -1,7 +1,7 @@
 """A recommender folder, as it is served, answering the queries of a data set in the data's own item numbers."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from headwise.errors import InputError
 from headwise_recsys.beside import Beside
 from headwise_recsys.evaluation.answers import Answers
+from headwise_recsys.ids import Id
 from headwise_recsys.interactions import Interactions
 from headwise_recsys.metrics import Floats
 from headwise_recsys.service import Ranking, load
@@ -27,13 +28,14 @@ class Served:
     Args:
         folder: of the model.
         data: whose items are matched with the model's by their ids.
+        threads: of one run of the graph; all cores by default.
 
     Raises:
         InputError: the model knows none of the data's items.
     """
 
-    def __init__(self, folder: Path, data: Interactions) -> None:
-        self._service = load(folder, threads=len(os.sched_getaffinity(0)))
+    def __init__(self, folder: Path, data: Interactions, *, threads: int | None = None) -> None:
+        self._service = load(folder, threads=threads or len(os.sched_getaffinity(0)))
         self._numbers = np.array([0, *self._service.numbers(data.item_ids)])  # the model's number of each item
         if not self._numbers.any():
             raise InputError(f"{data.name}: the model knows none of its {data.item_count} items; is it the right data?")
@@ -41,6 +43,7 @@ class Served:
         self._items[self._numbers] = np.arange(len(self._numbers))
         self._items[0] = 0
         self.window, self.repeats = self._service.window, self._service.repeats
+        self.ids = self._service.ids  # own ids of the model's items
         self.query_time = self._service.reads.query_time
         self.known = float((self._numbers[1:] > 0).mean())  # share of the data's items
 
@@ -69,19 +72,50 @@ class Served:
         _, best, worst = _placed(rankings, among[:, 0], among.shape[1])
         return (best + worst) / 2
 
-    def _histories(self, data: Interactions, queries: Queries) -> list[list[int]]:
-        known = self._numbers[data.items]
-        spans = zip(queries.starts.tolist(), queries.stops.tolist(), strict=True)
-        return [[number for number in known[start:stop].tolist() if number] for start, stop in spans]
+    def recommended(
+        self, data: Interactions, queries: Queries, *, k: int, at: int
+    ) -> list[tuple[list[Id], NDArray[np.float32]]]:
+        """Ids and scores of the k best next items at a moment, or at the last event of a history if that is later.
 
-    def _beside(self, data: Interactions, queries: Queries) -> list[Beside]:
+        Args:
+            data: what the queries point into.
+            queries: histories; their targets are not looked at.
+            k: items of a list, at most.
+            at: when it is asked, in seconds.
+
+        Raises:
+            InputError: k is out of bounds, or the data lack something that the model reads.
+        """
+        moments = np.full(len(queries), at) if data.times is None else np.maximum(at, data.times[queries.stops - 1])
+        beside = self._beside(data, queries, moments)
+        rankings = self._service.rank_many(self._histories(data, queries), k, beside=beside)
+        return [([self.ids[item - 1] for item in items.tolist()], scores) for items, scores in rankings]
+
+    def _histories(self, data: Interactions, queries: Queries) -> list[list[int]]:
+        return [[number for number in known.tolist() if number] for _, known in self._known(data, queries)]
+
+    def _beside(self, data: Interactions, queries: Queries, moments: NDArray[np.int64] | None = None) -> list[Beside]:
         if not self._service.reads.inputs:
             return []
-        if data.times is None:
+        reads, none = self._service.reads, np.zeros(data.events, np.int64)
+        if reads.timed and data.times is None:
             raise InputError(f"{data.name}: the model looks at times of events, and {data.source} has none")
-        known = self._numbers[data.items] > 0
-        spans = zip(queries.starts.tolist(), queries.stops.tolist(), data.times[queries.targets].tolist(), strict=True)
-        return [Beside(data.times[start:stop][known[start:stop]].tolist(), asked) for start, stop, asked in spans]
+        if reads.types and data.types is None:
+            raise InputError(
+                f"{data.name}: the model looks at types of events, and {data.source} was read without them"
+            )
+        times = none if data.times is None else data.times
+        numbers = np.array([0, *(reads.types.get(name, 0) for name in data.type_names)])
+        types = none if data.types is None else data.types
+        asked = (times[queries.targets] if moments is None else moments).tolist()
+        return [
+            Beside(times[span][known > 0].tolist(), moment, numbers[types[span][known > 0]].tolist())
+            for (span, known), moment in zip(self._known(data, queries), asked, strict=True)
+        ]
+
+    def _known(self, data: Interactions, queries: Queries) -> Iterator[tuple[slice, NDArray[np.int64]]]:
+        for start, stop in zip(queries.starts.tolist(), queries.stops.tolist(), strict=True):
+            yield slice(start, stop), self._numbers[data.items[start:stop]]
 
 
 def _placed(

@@ -32,7 +32,7 @@ from headwise_recsys.leaving_out import drops
 from headwise_recsys.metrics import evaluate, ndcg
 from headwise_recsys.model import Content, PositionAndTime, SASRec, Sessions, sasrec
 from headwise_recsys.prepare import prepare
-from headwise_recsys.splits import Split, spans
+from headwise_recsys.splits import Split, of_types, spans
 from headwise_recsys.task import ModelScorer, RecommenderTask
 
 MONITOR: Final = "valid/ndcg_10"
@@ -65,7 +65,7 @@ def train(order: Order, config: RecsysConfig) -> Outcome:
             launched.card("recommender", settings(model), tested.metrics(CUTOFFS)),
             config.export,
         )
-        _report_other_split(launched, data, split)
+        _report_other_split(launched, data, split, config.target_types)
         example = {name: value.numpy() for name, value in _example(data, split, model).items()}
         evidence = Evidence("ndcg_10", _asked(split, model), ndcg(tested.ranks, 10))
         return launched.finish(fitted, card, example, baselines=beside, evidence=evidence, mode=MODE)
@@ -96,6 +96,11 @@ def build(config: RecsysConfig, data: Interactions, split: Split) -> SASRec:
             f"({str(model.query_time).lower()}) need the time of each event and {data.source} has none; give data with a "
             "timestamp column, or choose others"
         )
+    if model.event_types and data.types is None:
+        raise InputError(
+            f"{data.name}: model.event_types (true) needs to know what was done with each item; name the column of "
+            f"{data.source} that tells it, as columns.event"
+        )
     features = features_of(model, data)
     content = Content(features, model.width) if features else None
     made = sasrec(
@@ -112,6 +117,7 @@ def build(config: RecsysConfig, data: Interactions, split: Split) -> SASRec:
         bias=_bias(model),
         timed=model.timed,
         query_time=model.query_time,
+        types=len(data.type_names) if model.event_types else 0,
         gated=model.gated,
         swiglu=model.swiglu,
         cosine=model.head == "cosine",
@@ -171,8 +177,8 @@ def _bias(model: SASRecSettings) -> Callable[[], Bias] | None:
 
 
 def _divided(order: Order, config: RecsysConfig) -> tuple[Interactions, Split]:
-    data = prepare(order.data, order.work / "data", min_count=config.min_count)
-    split = SPLITS[config.split](data)
+    data = prepare(order.data, order.work / "data", min_count=config.min_count, columns=config.columns)
+    split = SPLITS[config.split](data, targets=config.target_types)
     if config.repeats:
         split = split.repeating()
     say(f"{data.name}: {data.users:,} users, {data.item_count:,} items, {data.events:,} events")
@@ -214,6 +220,7 @@ def _fit(
             seed=config.fit.seed,
             stride=config.stride or None,
             beside=model.beside,
+            learned=of_types(data, config.target_types),
             seen=config.unseen,
         ),
         settings=config.fit,
@@ -265,9 +272,9 @@ def _label(data: Interactions, item: int) -> str:
     return title or str(data.item_ids[item - 1])
 
 
-def _report_other_split(launched: Launched, data: Interactions, split: Split) -> None:
+def _report_other_split(launched: Launched, data: Interactions, split: Split, targets: Sequence[str]) -> None:
     # The model of this run has seen what the other split asks for, so there only the baselines can be told.
-    other = other_split(data, split)
+    other = other_split(data, split, targets)
     if other is None:
         say(f"{data.name} has no times: the baselines of the temporal split are left out")
         return

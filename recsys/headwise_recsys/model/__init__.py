@@ -6,12 +6,14 @@ content   what features say
 hstu      a block without softmax and without feed-forward
 sessions  attention within the running session, and on earlier ones as a whole
 biases    how far back an item lies, in positions and in time
+event_types  what was done with an item
 query_time  when the next item is asked for
 heads     how an item is compared with what is expected: dot product, cosine, transition from the last item
 """
 
 from headwise_recsys.model.biases import PositionAndTime
 from headwise_recsys.model.content import Content
+from headwise_recsys.model.event_types import EventTypes
 from headwise_recsys.model.heads import Cosine, Dot, Head, Transition
 from headwise_recsys.model.hstu import HSTU
 from headwise_recsys.model.items import Items
@@ -24,6 +26,7 @@ __all__ = [
     "Content",
     "Cosine",
     "Dot",
+    "EventTypes",
     "Head",
     "Items",
     "PositionAndTime",

@@ -25,12 +25,13 @@ from headwise.attention import (
 )
 from headwise.transformer import Block, Dropout, Encoder, FeedForward, State, SwiGLU
 from headwise_recsys.model.content import Content
+from headwise_recsys.model.event_types import EventTypes
 from headwise_recsys.model.heads import Cosine, Dot, Head, Transition
 from headwise_recsys.model.hstu import HSTU
 from headwise_recsys.model.items import Items
 from headwise_recsys.model.query_time import QueryTime
 
-CONTEXT: Final = ("at",)  # what may be known of a token beside its item and its place, in the order of a graph's inputs
+CONTEXT: Final = ("at", "types")  # what may be known of a token beside item and place, in the order of a graph's inputs
 NOTHING: Final[Mapping[str, Tensor]] = MappingProxyType({})
 
 
@@ -48,7 +49,8 @@ class SASRec(nn.Module):
         positions: gives the vector that is added to each item for its position; without it the encoder must know order itself.
         dropout: on the embedded history.
         timed: whether the encoder looks at the times of events.
-        context: adds to each token what else is known of it, by the names of `CONTEXT`: `at`, when the next item is asked for.
+        context: adds to each token what else is known of it, by the names of `CONTEXT`: `at`, when the next item is asked
+            for; `types`, what was done.
         repeats: whether items of the history may be recommended again.
         content: makes an item's vector from its features too; see `Items`.
         chosen: with `content`, which items were chosen in training, row 0 for padding; all where None.
@@ -120,7 +122,7 @@ class SASRec(nn.Module):
             history: items, oldest first.
             lengths: how many items each row holds.
             beside: what the model reads beside them, in the order of its `beside`: `times` of the events in seconds
-                [batch, time], `at`, when the next item is asked for [batch].
+                [batch, time]; `at`, when the next item is asked for [batch]; `types` of the events [batch, time].
 
         Raises:
             ValueError: the rows are longer than the window, or something that the model reads is not given.
@@ -224,6 +226,7 @@ def sasrec(
     bias: Callable[[], Bias] | None = None,
     timed: bool = False,
     query_time: bool = False,
+    types: int = 0,
     gated: bool = False,
     swiglu: bool = False,
     cosine: bool = False,
@@ -249,6 +252,7 @@ def sasrec(
         bias: makes each block's bias.
         timed: whether the bias looks at the times of events.
         query_time: whether each item knows when the next one is asked for.
+        types: of events that are told apart; 0 tells none.
         gated: gates on the residual branches (LiGR).
         swiglu: SwiGLU in place of a GELU feed-forward.
         cosine: compares directions, with a learned temperature, in place of the dot product.
@@ -274,6 +278,11 @@ def sasrec(
 
     if positions is None and not rotary and bias is None:
         positions = LearnedPositions(window, width)
+    context: dict[str, nn.Module] = {}
+    if query_time:
+        context["at"] = QueryTime(width)
+    if types:
+        context["types"] = EventTypes(types, width)
     head: Head = Cosine() if cosine else Dot()
     if transition:
         head = Transition(head, items, transition, dropout=dropout)
@@ -287,7 +296,7 @@ def sasrec(
         positions=positions,
         dropout=dropout,
         timed=timed,
-        context={"at": QueryTime(width)} if query_time else None,
+        context=context,
         repeats=repeats,
         content=content,
         chosen=chosen,
