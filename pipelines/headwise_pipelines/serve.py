@@ -4,7 +4,6 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,7 @@ from headwise.serving.registry import Located, moves, resolve, version_of
 from headwise.serving.server import run
 from headwise.serving.service import Service
 
-BAR, STRIP = 20, 40  # characters
-LEVELS = " ▁▂▃▄▅▆▇█"
+BAR = 20  # characters
 
 
 def serve(
@@ -108,7 +106,7 @@ def recommend(
     model: str, items: Sequence[str], *, k: int, exclude: Sequence[str], explain: bool, quiet: bool
 ) -> Mapping[str, Any]:
     """What a recommender says after `items`, and with `explain` what carried it; printed as lists unless `quiet`."""
-    service = _of_kind(model, "recommender")
+    service = of_kind(model, "recommender")
     history, without = ([service.own_id(item) for item in each] for each in (items, exclude))
     answer = service.recommend(history, k, exclude=without, explain=explain)
     if not quiet:
@@ -117,20 +115,6 @@ def recommend(
         if explain:
             _print_history(answer.history)
     return dict(msgspec.to_builtins(answer))
-
-
-def transcribe(model: str, files: Sequence[Path], *, explain: bool, quiet: bool) -> Mapping[str, Any]:
-    """What a recogniser hears in files, and with `explain` which frames carried each word; lines unless `quiet`."""
-    service = _of_kind(model, "recogniser")
-    answers = {}
-    for file in files:
-        heard = service.transcribe(file, explain=explain)
-        answers[str(file)] = msgspec.to_builtins(heard)
-        if not quiet:
-            print(f"{file}: {heard.text}" if len(files) > 1 else heard.text, flush=True)
-            for word in heard.words if explain else ():
-                print(f"  {word.start:6.2f} to {word.end:6.2f} s  {_strip(word.attention)}  {word.word}", flush=True)
-    return {"files": answers}
 
 
 def _carrier(item: Any, answer: Any) -> str:
@@ -151,16 +135,13 @@ def _name(item: Any) -> str:
     return str(item.title or item.id)
 
 
-def _strip(attention: Sequence[float]) -> str:
-    # The whole recording from left to right, each cell as high as the most attended of its frames.
-    edges = [at * len(attention) // STRIP for at in range(STRIP + 1)]
-    heights = [max(attention[start : max(end, start + 1)]) for start, end in pairwise(edges)]
-    most = max(heights) or 1.0
-    return "".join(LEVELS[round(height / most * (len(LEVELS) - 1))] for height in heights)
+def of_kind(model: str, kind: str, *, max_seconds: float = 60.0) -> Any:
+    """The service of a model that must be of a kind.
 
-
-def _of_kind(model: str, kind: str) -> Any:
-    service = load(model)
+    Raises:
+        InputError: it is of another one.
+    """
+    service = load(model, max_seconds=max_seconds)
     if service.kind != kind:
         raise InputError(f"{model}: a {service.kind}, a {kind} is needed here")
     return service

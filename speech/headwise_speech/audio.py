@@ -70,6 +70,18 @@ def decode(
     return np.clip(waveform, -1.0, 1.0, out=waveform)
 
 
+def from_pcm(samples: bytes, rate: int) -> bytes:
+    """A WAV file of raw samples without a header: mono, 16-bit, little-endian, as a microphone's program pipes them.
+
+    Args:
+        samples: the bytes; half a sample at their end is left out.
+        rate: samples a second.
+    """
+    file = io.BytesIO()
+    soundfile.write(file, np.frombuffer(samples[: len(samples) // 2 * 2], "<i2"), rate, format="WAV", subtype="PCM_16")
+    return file.getvalue()
+
+
 @contextmanager
 def _opened(source: Path | bytes, name: str | None) -> Iterator[tuple[soundfile.SoundFile, str]]:
     label = name or (str(source) if isinstance(source, Path) else "the audio")

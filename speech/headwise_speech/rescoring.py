@@ -1,6 +1,6 @@
 """The attention decoder judges the texts that the beam found. NumPy and ONNX Runtime, no torch."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,13 +9,16 @@ import numpy as np
 import numpy.typing as npt
 
 from headwise.serving.session import Session
-from headwise_speech.decoding import Hypothesis
+from headwise_speech.decoding import Decoder, HotWords, Hypothesis
+from headwise_speech.decoding.hypothesis import LogProbs
 from headwise_speech.text import Vocabulary
 
 RESCORING = "rescore.onnx"
 INPUTS, OUTPUTS = ("encoded", "tokens"), ("scores",)
 
 Encoded = npt.NDArray[np.floating[Any]]  # [frames, width], real frames alone
+Judge = Callable[[Encoded, npt.NDArray[np.int64]], npt.NDArray[np.float32]]
+"""From an utterance and tokens [candidates, longest], padded with 0, to the log-probability of each candidate."""
 
 
 @dataclass(frozen=True)
@@ -25,13 +28,13 @@ class Rescorer:
     A hypothesis scores (1 - w) log P by CTC + w log P by attention, and whatever the beam gave it for language and words.
 
     Attributes:
-        session: of `rescore.onnx`.
+        judge: the attention decoder.
         vocabulary: what its tokens stand for.
         weight: w, the decoder's share.
         candidates: how many hypotheses the beam is asked for.
     """
 
-    session: Session
+    judge: Judge
     vocabulary: Vocabulary
     weight: float
     candidates: int = 8
@@ -51,22 +54,60 @@ class Rescorer:
         return sorted(judged, key=lambda hypothesis: -hypothesis.score)
 
     def opinions(self, texts: Sequence[str], encoded: Encoded) -> npt.NDArray[np.float32]:
-        """The decoder's log-probability of each text [texts]."""
-        if not texts:
-            return np.zeros(0, np.float32)
-        written = [self.vocabulary.encode(text) for text in texts]
-        tokens = np.zeros((len(texts), max(1, *map(len, written))), np.int64)
-        for row, text in zip(tokens, written, strict=True):
-            row[: len(text)] = text
-        [scores] = self.session.run(encoded=np.ascontiguousarray(encoded), tokens=tokens)
-        return scores
+        """The decoder's log-probability of each text [texts], one or more."""
+        return self.judge(encoded, padded([self.vocabulary.encode(text) for text in texts]))
 
 
-def read_rescorer(folder: Path, vocabulary: Vocabulary, *, weight: float, threads: int = 1) -> Rescorer | None:
-    """The rescorer of a model folder; None where its recogniser has no attention decoder.
+@dataclass(frozen=True)
+class TwoPass:
+    """How an utterance is read: by a decoder of log-probabilities and, where there is a rescorer, once more by that.
+
+    Attributes:
+        decoder: the first pass.
+        rescorer: the second.
+    """
+
+    decoder: Decoder
+    rescorer: Rescorer | None = None
+
+    def __call__(
+        self, log_probs: LogProbs, encoded: Encoded | None = None, *, hot: HotWords | None = None
+    ) -> Hypothesis:
+        """The best text.
+
+        Args:
+            log_probs: [frames, vocab], real frames alone.
+            encoded: the same frames as the encoder left them; without them there is no second pass.
+            hot: words that are expected.
+        """
+        if self.rescorer is None or encoded is None:
+            return self.decoder(log_probs, hot=hot)
+        return self.nbest(log_probs, encoded, count=self.rescorer.candidates, hot=hot)[0]
+
+    def nbest(
+        self, log_probs: LogProbs, encoded: Encoded | None = None, *, count: int, hot: HotWords | None = None
+    ) -> list[Hypothesis]:
+        """The best texts, the first of them what a call answers; those that the rescorer has not judged come last."""
+        if self.rescorer is None or encoded is None:
+            return self.decoder.nbest(log_probs, count=count, hot=hot)
+        candidates = self.rescorer.candidates
+        found = self.decoder.nbest(log_probs, count=max(count, candidates), hot=hot)
+        return [*self.rescorer(found[:candidates], encoded), *found[candidates:]][:count]
+
+
+def padded(rows: Sequence[Sequence[int]]) -> npt.NDArray[np.int64]:
+    """Rows of tokens, filled up with 0 to the longest; one column at least."""
+    tokens = np.zeros((len(rows), max(1, *map(len, rows))), np.int64)
+    for into, row in zip(tokens, rows, strict=True):
+        into[: len(row)] = row
+    return tokens
+
+
+def read_rescorer(folder: Path, vocabulary: Vocabulary, *, weight: float, threads: int = 1) -> Rescorer:
+    """The rescorer in a model folder.
 
     Args:
-        folder: the model folder.
+        folder: the model folder, of a recogniser with an attention decoder.
         vocabulary: of its recogniser.
         weight: the decoder's share in a hypothesis's score.
         threads: for one run of the graph.
@@ -74,7 +115,9 @@ def read_rescorer(folder: Path, vocabulary: Vocabulary, *, weight: float, thread
     Raises:
         InputError: the graph cannot be loaded.
     """
-    if not (folder / RESCORING).is_file():
-        return None
     session = Session(folder / RESCORING, inputs=INPUTS, outputs=OUTPUTS, threads=threads)
-    return Rescorer(session, vocabulary, weight)
+
+    def judge(encoded: Encoded, tokens: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        return session.run(encoded=np.ascontiguousarray(encoded), tokens=tokens)[0]
+
+    return Rescorer(judge, vocabulary, weight)

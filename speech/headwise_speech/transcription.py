@@ -6,13 +6,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from headwise.errors import InputError
 from headwise_speech.alignment import WordFrames, word_frames
 from headwise_speech.audio import SAMPLE_RATE
 from headwise_speech.confidence import HYPOTHESES, confidences
-from headwise_speech.decoding import Decoder, HotWords, Hypothesis
+from headwise_speech.decoding import HotWords, Hypothesis
 from headwise_speech.decoding.hypothesis import BLANK, LogProbs
+from headwise_speech.rescoring import Encoded, TwoPass
+from headwise_speech.text import Vocabulary, normalise
 from headwise_speech.voice import Waveform, spoken
-
 
 _SHORTEST = 0.01  # seconds of a word
 
@@ -31,32 +33,40 @@ class Transcriber:
     """Reads text off log probabilities and tells when each word was said.
 
     Args:
-        decoder: what reads.
+        reader: what reads.
         hop: seconds from frame to frame.
         voice: whether text is kept only where somebody speaks (`voice.spoken`).
     """
 
-    decoder: Decoder
+    reader: TwoPass
     hop: float
     voice: bool = True
 
-    def __call__(self, waveform: Waveform, log_probs: LogProbs, *, hot: HotWords | None = None) -> Hypothesis:
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """What it writes with."""
+        return self.reader.decoder.vocabulary
+
+    def __call__(
+        self, waveform: Waveform, log_probs: LogProbs, encoded: Encoded | None = None, *, hot: HotWords | None = None
+    ) -> Hypothesis:
         """The text of a recording, empty where nobody speaks.
 
         Args:
             waveform: [samples] of 16 kHz.
             log_probs: [frames, vocab], of real frames alone.
+            encoded: the same frames as the encoder left them, for the attention decoder.
             hot: what to expect in it.
         """
-        return self._kept(self.decoder(log_probs, hot=hot), waveform, log_probs)
+        return self._kept(self.reader(log_probs, encoded, hot=hot), waveform, log_probs)
 
     def timed(
-        self, waveform: Waveform, log_probs: LogProbs, *, hot: HotWords | None = None
+        self, waveform: Waveform, log_probs: LogProbs, encoded: Encoded | None = None, *, hot: HotWords | None = None
     ) -> tuple[Hypothesis, list[TimedWord], list[WordFrames]]:
         """The same, and when each word was said: in seconds with its confidence, and in frames."""
-        hypotheses = self.decoder.nbest(log_probs, count=HYPOTHESES, hot=hot)
+        hypotheses = self.reader.nbest(log_probs, encoded, count=HYPOTHESES, hot=hot)
         best = self._kept(hypotheses[0], waveform, log_probs)
-        frames = word_frames(log_probs, best.text, self.decoder.vocabulary)
+        frames = word_frames(log_probs, best.text, self.vocabulary)
         times = self._seconds(frames, waveform)
         sure = confidences(frames, hypotheses)
         words = [
@@ -65,10 +75,22 @@ class Transcriber:
         ]
         return best, words, frames
 
+    def aligned(self, waveform: Waveform, log_probs: LogProbs, text: str) -> list[TimedWord]:
+        """When each word of a text that is known was said; a confidence is how clearly it was heard.
+
+        Raises:
+            InputError: the text has no words, or has no alignment to the recording.
+        """
+        if not (normal := normalise(text)):
+            raise InputError(f"text {text[:40]!r}: has no words to align")
+        frames = word_frames(log_probs, normal, self.vocabulary)
+        pairs = zip(frames, self._seconds(frames, waveform), strict=True)
+        return [TimedWord(each.word, start, end, round(each.heard, 3)) for each, (start, end) in pairs]
+
     def _kept(self, heard: Hypothesis, waveform: Waveform, log_probs: LogProbs) -> Hypothesis:
         if not self.voice or not heard.text:
             return heard
-        words = word_frames(log_probs, heard.text, self.decoder.vocabulary)
+        words = word_frames(log_probs, heard.text, self.vocabulary)
         if spoken(waveform, self._seconds(words, waveform)):
             return heard
         silence = float(log_probs[:, BLANK].sum(dtype=np.float64))

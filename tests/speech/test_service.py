@@ -16,10 +16,12 @@ from hypothesis import strategies as st
 from headwise.errors import InputError, NotFound
 from headwise.model_folder import ModelCard, writing
 from headwise.serving.app import create_app
-from headwise_speech.alignment import WordFrames
+from headwise_speech.asking import Asked
 from headwise_speech.decoding import Decoder, kneser_ney
-from headwise_speech.service import PATH, Recogniser, _word, load
+from headwise_speech.rescoring import TwoPass
+from headwise_speech.service import PATH, Recogniser, load
 from headwise_speech.text import BLANK, Vocabulary
+from headwise_speech.transcription import Transcriber
 
 BLOCK = 1600  # samples, 0.1 s
 VOCABULARY = Vocabulary((BLANK, " ", "A", "B", "C"))
@@ -44,7 +46,7 @@ def client_fixture(recogniser_folder: Path, talking_to: Callable[..., Any]) -> I
         yield client
 
 
-def send(client: Any, content: bytes, name: str = "a.wav", **fields: str) -> Any:
+def send(client: Any, content: bytes, name: str = "a.wav", **fields: Any) -> Any:
     return client.post(PATH, files={"file": (name, content)}, data=fields)
 
 
@@ -54,20 +56,71 @@ def refused(response: Any, status: int) -> str:
     return str(response.json()["detail"])
 
 
+SURE = pytest.approx(1, abs=2e-3)
+
+
 def test_the_formats(client: Any) -> None:
     wav = recording("AB-B CC")
     assert send(client, wav).json() == {"text": "ABB C"}
     assert send(client, wav, model="recogniser", response_format="text").text == "ABB C\n"
+    assert send(client, wav, response_format="srt").text == "1\n00:00:00,000 --> 00:00:00,700\nABB C\n"
+    vtt = send(client, wav, response_format="vtt")
+    assert vtt.text == "WEBVTT\n\n00:00:00.000 --> 00:00:00.700\nABB C\n"
+    assert vtt.headers["content-type"] == "text/vtt; charset=utf-8"
     verbose = send(client, wav, response_format="verbose_json").json()
     assert verbose.pop("score") == pytest.approx(0, abs=1e-3)
+    [segment] = verbose.pop("segments")
     assert verbose == {
         "text": "ABB C",
         "duration": 0.7,
-        "segments": [{"id": 0, "start": 0.0, "end": 0.7, "text": "ABB C"}],
         "model": "recogniser",
         "version": "2",
         "task": "transcribe",
+        "language": "und",
     }
+    assert segment.pop("avg_logprob") == pytest.approx(0, abs=2e-3)
+    assert segment == {
+        "id": 0,
+        "start": 0.0,
+        "end": 0.7,
+        "text": "ABB C",
+        "tokens": [2, 3, 3, 1, 4],
+        "compression_ratio": pytest.approx(5 / 13, abs=1e-3),
+        "no_speech_prob": 0.0,
+        "seek": 0,
+        "temperature": 0.0,
+    }
+
+
+def test_words_have_times_and_confidences(client: Any) -> None:
+    wav = recording("-AB- C")
+    words = [
+        {"word": "AB", "start": 0.1, "end": 0.3, "confidence": SURE},
+        {"word": "C", "start": 0.5, "end": 0.6, "confidence": SURE},
+    ]
+    for response_format in ("json", "verbose_json"):
+        fields = {"response_format": response_format, "timestamp_granularities[]": ["segment", "word"]}
+        assert client.post(PATH, files={"file": ("a.wav", wav)}, data=fields).json()["words"] == words
+    only = {"response_format": "verbose_json", "timestamp_granularities[]": "segment"}
+    answer = send(client, wav, **only).json()
+    assert "words" not in answer
+    assert [segment["text"] for segment in answer["segments"]] == ["AB C"]
+
+
+def test_a_pause_ends_a_segment(recogniser: Recogniser) -> None:
+    answer, words = recogniser.transcribe(recording("A--------- B" + "-" * 9 + " C"))
+    assert [segment.text for segment in answer.segments] == ["A", "B", "C"]
+    assert [word.word for word in words] == ["A", "B", "C"]
+
+
+def test_hot_words_of_one_request(client: Any) -> None:
+    wav = recording("A B")
+    assert send(client, wav, hotwords="A C\t15").json() == {"text": "A C"}
+    assert send(client, wav, hotwords="").json() == send(client, wav).json() == {"text": "A B"}
+    assert "hotwords, line 1: boost 'x' is not a number" in refused(send(client, wav, hotwords="A\tx"), 422)
+    assert "'X' is not among the recogniser's characters" in refused(send(client, wav, hotwords="AX"), 422)
+    files = {"file": ("a.wav", wav)}
+    assert "hotwords" not in client.post(PATH, files=files, data={"prompt": "AB"}).json()
 
 
 @pytest.mark.parametrize("kind", ["WAV", "FLAC", "AIFF"])
@@ -117,7 +170,13 @@ def test_what_is_no_form(client: Any) -> None:
 
 
 def test_options_that_are_not_offered(client: Any) -> None:
-    assert "json, text, verbose_json" in refused(send(client, recording("A"), response_format="srt"), 422)
+    assert "json, text, srt, verbose_json, vtt" in refused(send(client, recording("A"), response_format="ass"), 422)
+    word = {"timestamp_granularities[]": "word"}
+    assert "text has no list of times" in refused(send(client, recording("A"), response_format="text", **word), 422)
+    odd = {"timestamp_granularities[]": "letter"}
+    assert "timestamp_granularities[] is 'letter'; it can be word, segment" in refused(
+        send(client, recording("A"), **odd), 422
+    )
     assert "no model 'whisper-1' here; the one that listens is 'recogniser'" in refused(
         send(client, recording("A"), model="whisper-1"), 404
     )
@@ -151,8 +210,8 @@ def test_no_damaged_header_makes_the_server_fail(client: Any, at: int, damage: b
 def test_the_plain_call_takes_a_file_or_its_bytes(recogniser: Recogniser, tmp_path: Path) -> None:
     path = tmp_path / "seven.flac"
     path.write_bytes(recording("A B", kind="FLAC"))
-    assert recogniser.transcribe(path).text == "A B"
-    assert recogniser.transcribe(path.read_bytes()).duration == 0.3
+    assert recogniser.transcribe(path)[0].text == "A B"
+    assert recogniser.transcribe(path.read_bytes())[0].duration == 0.3
     with pytest.raises(NotFound, match=r"none.wav: no such file"):
         recogniser.transcribe(tmp_path / "none.wav")
     with pytest.raises(InputError, match=r"at most 3 s"):
@@ -162,20 +221,44 @@ def test_the_plain_call_takes_a_file_or_its_bytes(recogniser: Recogniser, tmp_pa
 def test_an_explanation_by_hand(client: Any, recogniser: Recogniser) -> None:
     wav = recording("-AAB- C--")  # each frame looks at itself alone
     words = [
-        {"word": "AB", "start": 0.1, "end": 0.4, "attention": pytest.approx([0, 1 / 3, 1 / 3, 1 / 3, 0, 0, 0, 0, 0])},
-        {"word": "C", "start": 0.6, "end": 0.7, "attention": [0, 0, 0, 0, 0, 0, 1, 0, 0]},
+        {
+            "word": "AB",
+            "start": 0.1,
+            "end": 0.4,
+            "confidence": SURE,
+            "attention": pytest.approx([0, 1 / 3, 1 / 3, 1 / 3, 0, 0, 0, 0, 0]),
+        },
+        {"word": "C", "start": 0.6, "end": 0.7, "confidence": SURE, "attention": [0, 0, 0, 0, 0, 0, 1, 0, 0]},
     ]
     assert send(client, wav, explain="true").json() == {"text": "AB C", "words": words, "hop": 0.1}
     verbose = send(client, wav, explain="true", response_format="verbose_json").json()
     assert (verbose.pop("words"), verbose.pop("hop")) == (words, 0.1)
     assert verbose == send(client, wav, explain="false", response_format="verbose_json").json()
-    assert msgspec.to_builtins(recogniser.transcribe(wav, explain=True))["words"] == words
+    assert msgspec.to_builtins(recogniser.transcribe(wav, Asked(explain=True))[0])["words"] == words
 
 
 def test_a_word_ends_before_the_recording_does() -> None:
-    last = _word(WordFrames("A", 2, 5), np.eye(5, dtype=np.float32), 0.04, 0.17)  # the fifth frame is only half there
-    assert (last.word, last.start, last.end) == ("A", 0.08, 0.17)
-    assert last.attention == [0, 0, 0.333333, 0.333333, 0.333333]
+    vocabulary = Vocabulary((BLANK, " ", "A"))
+    rows = np.log(np.eye(3)[[0, 0, 2, 2, 2]] + 1e-6)  # the fifth frame of 40 ms is only half there
+    read = Transcriber(TwoPass(Decoder("greedy", vocabulary)), 0.04, voice=False)
+    _, [word], _ = read.timed(np.zeros(2720, np.float32), rows)
+    assert word == ("A", 0.08, 0.17, SURE)
+    _, [word], _ = read.timed(np.zeros(2560, np.float32), np.log(np.eye(3)[[0, 0, 0, 0, 2]] + 1e-6))
+    assert word[1:3] == (0.15, 0.16)
+
+
+def test_what_is_read_off_noise_is_no_text(recogniser_folder: Path, tmp_path: Path) -> None:
+    settings = {"sample_rate": 16_000, "decoder": "greedy", "hop": BLOCK}
+    for voice in (True, False):
+        card = ModelCard("recogniser", "quiet", {**settings, "voice": voice}, {}, {}, {})
+        with writing(tmp_path / str(voice), card) as draft:
+            for file in ("recogniser.onnx", "vocabulary.json"):
+                shutil.copy(recogniser_folder / file, draft)
+    hum = recording("AB")  # a still sound, whatever tokens it is like
+    heard = {voice: load(tmp_path / str(voice)).transcribe(hum)[0] for voice in (True, False)}
+    assert (heard[False].text, heard[True].text) == ("AB", "")
+    assert heard[True].segments == []
+    assert heard[True].score < heard[False].score
 
 
 def test_silence_has_nothing_to_explain(client: Any) -> None:
@@ -199,7 +282,7 @@ def test_explanations_that_are_not_offered(client: Any, monkeypatch: pytest.Monk
 def test_a_folder_without_explanations_transcribes(
     recogniser_folder: Path, tmp_path: Path, talking_to: Callable[..., Any]
 ) -> None:
-    settings = {"sample_rate": 16_000, "decoder": "greedy"}
+    settings = {"sample_rate": 16_000, "decoder": "greedy", "hop": BLOCK}
     with writing(tmp_path / "old", ModelCard("recogniser", "old", settings, {}, {}, {})) as draft:
         for file in ("recogniser.onnx", "vocabulary.json"):
             shutil.copy(recogniser_folder / file, draft)
@@ -213,22 +296,22 @@ def test_a_folder_without_explanations_transcribes(
 def test_a_waveform_is_heard_without_any_limit(recogniser_folder: Path) -> None:
     patient = load(recogniser_folder, max_seconds=float("inf"))
     assert patient.hear(np.full(3 * BLOCK, LOUDNESS["B"], np.float32)) == "B"
-    assert patient.transcribe(recording("A" * 700)).duration == 70
+    assert patient.transcribe(recording("A" * 700))[0].duration == 70
 
 
 def test_a_closed_list_of_words(recogniser_folder: Path, tmp_path: Path) -> None:
     decoder = Decoder("lexicon", VOCABULARY, ["AB", "CA"], kneser_ney([["AB", "CA"]], 2), {"width": 5})
-    card = ModelCard("recogniser", "closed", {"sample_rate": 16_000, **decoder.card}, {}, {}, {})
+    card = ModelCard("recogniser", "closed", {"sample_rate": 16_000, "hop": BLOCK, **decoder.card}, {}, {}, {})
     with writing(tmp_path / "closed", card) as draft:
         shutil.copy(recogniser_folder / "recogniser.onnx", draft)
         decoder.write(draft)
-    assert load(tmp_path / "closed").transcribe(recording("AB CA")).text == "AB CA"
+    assert load(tmp_path / "closed").transcribe(recording("AB CA"))[0].text == "AB CA"
 
 
 def test_openapi_documents_the_form(client: Any) -> None:
     operation = client.get("/openapi.json").json()["paths"][PATH]["post"]
     form = operation["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
-    assert set(form) == {"file", "model", "response_format", "explain"}
+    assert set(form) == {"file", "model", "response_format", "explain", "hotwords", "timestamp_granularities[]"}
     assert {"200", "400", "404", "413", "415", "422", "429", "500", "503"} <= set(operation["responses"])
 
 
@@ -238,10 +321,12 @@ def test_openapi_documents_the_form(client: Any) -> None:
         ({"sample_rate": 8000}, "settings.sample_rate is 8000"),
         ({"decoder": "oracle"}, "settings.decoder is 'oracle'"),
         ({"decoder": "lexicon"}, r"words.json: cannot be read"),
+        ({"hop": None}, r"settings.hop is missing, as an earlier headwise wrote it; export again"),
     ],
 )
 def test_folders_that_cannot_be_served(recogniser_folder: Path, tmp_path: Path, change: Any, message: str) -> None:
-    settings = {"sample_rate": 16_000, "decoder": "greedy", **change}
+    settings = {"sample_rate": 16_000, "decoder": "greedy", "hop": BLOCK, **change}
+    settings = {name: value for name, value in settings.items() if value is not None}
     with writing(tmp_path / "model", ModelCard("recogniser", "odd", settings, {}, {}, {})) as draft:
         for file in ("recogniser.onnx", "vocabulary.json"):
             shutil.copy(recogniser_folder / file, draft)

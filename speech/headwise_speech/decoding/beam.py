@@ -73,7 +73,7 @@ class PrefixBeam:
         """The best texts found, the best one first, at least one and `count` at most."""
         rows = np.exp(real_rows(log_probs, len(self.vocabulary), frames).astype(np.float64))
         search = _Search(self, hot)
-        for row, likely in zip(rows.tolist(), _likely(rows, self.cut), strict=True):
+        for row, likely in zip(rows.tolist(), _likely(rows, search.cut), strict=True):
             search.hear(row, likely)
         return search.finished(count)
 
@@ -133,7 +133,7 @@ class _Search:
         inside = self._lexicon.inside(ROOT)
         start = _Prefix(_History("", None, language), ROOT, space, inside, language, hot.start if hot else 0)
         # Hot words may make up for what is hardly heard, letter by letter.
-        self._cut = beam.cut * math.exp(-max([0.0, *hot.phrases.values()] if hot else [0.0]))
+        self.cut = beam.cut * math.exp(-max([0.0, *hot.phrases.values()] if hot else [0.0]))
         start.blank = 1.0
         self._prefixes, self._best = [start], start
         self._known = {(start.history, start.node): start}
@@ -169,7 +169,7 @@ class _Search:
     def _least(self, row: list[float]) -> float:
         """What a prefix must have to survive the frame, at least: the share of what the best one surely has."""
         best = self._best
-        return self._cut * ((best.blank + best.label) * row[BLANK] + best.label * row[best.last])
+        return self.cut * ((best.blank + best.label) * row[BLANK] + best.label * row[best.last])
 
     def finished(self, count: int) -> list[Hypothesis]:
         """The best whole texts."""
