@@ -9,8 +9,9 @@
     headwise promote NAME VERSION                    make a version the champion, if it is shown to be better
     headwise rollback NAME                           make the version before it the champion again
     headwise serve MODEL...                          answer requests over HTTP
-    headwise recommend MODEL ITEM...                 ask a recommender
+    headwise recommend MODEL ITEM...                 ask a recommender; with --users PATH --out FILE, for everybody
     headwise transcribe MODEL FILE...                ask a recogniser
+    headwise align MODEL AUDIO TEXT                  when the words of a known text were said
     headwise ui                                      the MLflow pages
     headwise doctor                                  what is installed, and what is missing
 
@@ -29,6 +30,7 @@ from headwise import __version__
 from headwise.errors import HeadwiseError, InputError
 
 DONE, FAILED, WRONG, STOPPED = 0, 1, 2, 130
+TRANSCRIPTS = ("text", "json", "srt", "vtt", "ctm", "textgrid")
 WORK = Path(".headwise")  # prepared data and runs, in the working directory
 
 
@@ -172,6 +174,12 @@ def _serve(options: argparse.Namespace) -> None:
 
 
 def _recommend(options: argparse.Namespace) -> Mapping[str, Any]:
+    if bool(options.item) == bool(options.users) or bool(options.users) != bool(options.out):
+        raise InputError("give items, or a table of events with --users and a file to write with --out")
+    if options.users:
+        from headwise_pipelines.recsys.batch import recommend_all
+
+        return recommend_all(options.model, options.users, options.out, k=options.k, work=WORK, at=options.at)
     from headwise_pipelines.serve import recommend
 
     return recommend(
@@ -185,9 +193,16 @@ def _recommend(options: argparse.Namespace) -> Mapping[str, Any]:
 
 
 def _transcribe(options: argparse.Namespace) -> Mapping[str, Any]:
-    from headwise_pipelines.serve import transcribe
+    from headwise_pipelines.speech.transcribe import Output, transcribe
 
-    return transcribe(options.model, options.file, explain=options.explain, quiet=options.json)
+    output = Output(options.format, options.out, options.resume, options.explain, options.json)
+    return transcribe(options.model, options.file, output, hotwords=options.hotwords, pcm=options.pcm)
+
+
+def _align(options: argparse.Namespace) -> Mapping[str, Any]:
+    from headwise_pipelines.speech.align import align
+
+    return align(options.model, options.audio, options.text, format=options.format, out=options.out, quiet=options.json)
 
 
 def _ui(options: argparse.Namespace) -> None:
@@ -348,17 +363,36 @@ def _parser() -> argparse.ArgumentParser:
 
     recommend = command("recommend", _recommend, "What comes next after these items, oldest first.")
     _add_model(recommend)
-    recommend.add_argument("item", nargs="+", metavar="ITEM", help="your own item ids")
+    recommend.add_argument("item", nargs="*", metavar="ITEM", help="your own item ids")
+    recommend.add_argument(
+        "--users", type=Path, metavar="PATH", help="a table of events: recommend to each of its users"
+    )
+    recommend.add_argument("--out", type=Path, metavar="FILE", help="the .parquet file to write for --users")
+    recommend.add_argument("--at", type=int, metavar="SECONDS", help="when --users are asked (default: now)")
     recommend.add_argument("-k", type=int, default=10, help="how many (default: %(default)s)")
     recommend.add_argument("--exclude", nargs="+", default=[], metavar="ITEM")
     recommend.add_argument("--explain", action="store_true", help="what carried each, and where the model looked")
 
     transcribe = command("transcribe", _transcribe, "The words in recordings.")
     _add_model(transcribe)
-    transcribe.add_argument("file", nargs="+", type=Path, metavar="FILE")
+    transcribe.add_argument("file", nargs="+", metavar="FILE", help="recordings, folders of them, - for standard input")
+    transcribe.add_argument("--format", choices=TRANSCRIPTS, default="text", help="(default: %(default)s)")
+    transcribe.add_argument("--out", type=Path, metavar="FOLDER", help="write a file for each recording there")
+    transcribe.add_argument("--resume", action="store_true", help="skip recordings that have their file already")
+    transcribe.add_argument("--hotwords", type=Path, metavar="FILE", help="phrases to expect, one a line")
+    transcribe.add_argument(
+        "--pcm", type=_count, metavar="RATE", help="standard input is raw mono 16-bit samples, so many a second"
+    )
     transcribe.add_argument(
         "--explain", action="store_true", help="when each word was said, and the frames that carried it"
     )
+
+    align = command("align", _align, "When the words of a known text were said in a recording.")
+    _add_model(align)
+    align.add_argument("audio", type=Path, metavar="AUDIO", help="the recording")
+    align.add_argument("text", metavar="TEXT", help="what is said in it, or a file that holds it")
+    align.add_argument("--format", choices=TRANSCRIPTS[1:], default="json", help="(default: %(default)s)")
+    align.add_argument("--out", type=Path, metavar="FILE", help="a file to write")
 
     ui = command("ui", _ui, "The MLflow pages over what was trained here.")
     ui.add_argument("--host", default="127.0.0.1")

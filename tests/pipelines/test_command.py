@@ -17,7 +17,7 @@ from headwise_pipelines.training import NAMES, presets_of
 TRAIN = ("train", "recsys", "shopping", "--data", "SHOP")
 COMMANDS = (
     *("quickstart", "train", "sweep", "evaluate", "export", "promote", "rollback"),
-    *("serve", "recommend", "transcribe", "ui", "doctor"),
+    *("serve", "recommend", "transcribe", "align", "ui", "doctor"),
 )
 HEAVY = "{'torch', 'mlflow', 'polars', 'numpy', 'onnx', 'onnxruntime', 'pytorch_lightning', 'fastapi'}"
 

@@ -98,7 +98,7 @@ def test_hot_words_from_a_file(place, recordings, recogniser_folder) -> None:
     (place.folder / "hot.txt").write_text("b\t30\n")
     words = ("transcribe", recogniser_folder, "calls/one.wav")
     assert place.run(*words).out == "AB C\n"
-    assert place.run(*words, "--hotwords", "hot.txt").out == "AB B\n"
+    assert place.run(*words, "--hotwords", "hot.txt").out == "B B\n"
 
 
 def test_a_text_is_aligned(place, recordings, recogniser_folder) -> None:
