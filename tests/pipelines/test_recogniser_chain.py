@@ -92,7 +92,7 @@ def test_served_transcripts_are_those_of_the_trained_model(heard, talking_to) ->
     task = RecogniserTask(model, vocabulary, config.optimizer, config.augment)
     restore(task, heard.model.parent / "checkpoints/best.ckpt")
     with torch.inference_mode():
-        want = listen(model, Decoder(config.decoder, vocabulary, texts).build(), vocabulary, data, "test")
+        want = listen(model, Decoder(config.decoder, vocabulary, texts).transcriber(model), vocabulary, data, "test")
     with heard.place.entered():
         app = create_app([load("models:/recogniser@champion")])
     with talking_to(app) as client:

@@ -5,10 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
 from headwise_pipelines.speech.presets import DecoderSettings
 from headwise_speech import decoding
-from headwise_speech.frontend import SAMPLE_RATE
+from headwise_speech.frontend import HOP, SAMPLE_RATE
+from headwise_speech.graph import RescoringGraph
+from headwise_speech.model import REDUCTION, Recogniser
+from headwise_speech.rescoring import Encoded, Rescorer, TwoPass
 from headwise_speech.text import Vocabulary, normalise
+from headwise_speech.transcription import Transcriber
 
 
 @dataclass(frozen=True)
@@ -39,9 +47,30 @@ class Decoder:
         beam = {"unit": chosen.unit, "width": chosen.width, "weight": chosen.weight, "bonus": chosen.bonus}
         return decoding.Decoder(chosen.kind, self.vocabulary, words, language, beam)
 
+    def reader(self, model: Recogniser) -> TwoPass:
+        """What turns what a model hears into text, its attention decoder included where it has one that is wanted."""
+        if not self.judged(model):
+            return TwoPass(self.build())
+        graph = RescoringGraph(model)
+
+        def judge(encoded: Encoded, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
+            with torch.inference_mode():
+                scores: NDArray[np.float32] = graph(*map(torch.from_numpy, (np.asarray(encoded), tokens)))[0].numpy()
+            return scores
+
+        return TwoPass(self.build(), Rescorer(judge, self.vocabulary, self.settings.attention))
+
+    def transcriber(self, model: Recogniser) -> Transcriber:
+        """The same, and no text where nobody speaks."""
+        return Transcriber(self.reader(model), REDUCTION * HOP / SAMPLE_RATE, self.settings.voice)
+
+    def judged(self, model: Recogniser) -> bool:
+        """Whether the model's attention decoder has a say."""
+        return model.decoder is not None and self.settings.kind != "greedy" and self.settings.attention > 0
+
     def card(self) -> dict[str, Any]:
         """What the model card says of it."""
-        return {"sample_rate": SAMPLE_RATE, **self.build().card}
+        return {"sample_rate": SAMPLE_RATE, "voice": self.settings.voice, **self.build().card}
 
     def write(self, folder: Path) -> None:
         """Puts what the server needs beside the graph."""

@@ -64,7 +64,8 @@ def export(model: Recogniser, data: Utterances, decoder: Decoder, target: Path, 
         settings: dict[str, Any] = {**card.settings, "hop": REDUCTION * HOP}
         parity: dict[str, Any] = dict(_recogniser(graphs, model, data, decoder))
         parity["explanation"] = _explanation(graphs, model, data, decoder)
-        if model.decoder is not None:
+        if decoder.judged(model):
+            settings["rescoring"] = {"weight": decoder.settings.attention}
             parity["rescoring"] = _rescoring(graphs, model, data, decoder)
         if model.chunk:
             settings["stream"] = asdict(StreamGraph(model).form)
@@ -95,7 +96,7 @@ class _Graphs:
 
 
 def _recogniser(graphs: _Graphs, model: Recogniser, data: Utterances, decoder: Decoder) -> Mapping[str, Any]:
-    graph = RecogniserGraph(model)
+    graph = RecogniserGraph(model, encoded=decoder.judged(model))
     path = graphs.write(GRAPH, graph, dict(zip(INPUTS, example(), strict=True)), graph.outputs, dynamic_shapes())
     return prove(
         Runner(graph, path, graph.outputs),

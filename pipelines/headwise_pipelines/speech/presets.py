@@ -67,6 +67,8 @@ class DecoderSettings:
         unit: what the language model is of, words or the vocabulary's tokens.
         weight: of the language model.
         bonus: added for every word.
+        voice: whether text is kept only where somebody speaks, so that noises give none.
+        attention: share of the attention decoder's log-probability in the rank of a search's best texts, where a model has one.
     """
 
     kind: Literal["greedy", "lexicon", "open"] = "greedy"
@@ -75,9 +77,12 @@ class DecoderSettings:
     unit: Literal["word", "token"] = "word"
     weight: float = 0.5
     bonus: float = 0.0
+    voice: bool = True
+    attention: float = 0.3
 
     def __post_init__(self) -> None:
         at_least("decoder", self, width=1, order=0)
+        share("decoder", self, "attention")
 
 
 @dataclass(frozen=True)

@@ -1,24 +1,21 @@
 """How well the recogniser hears, beside what a listener that always says the same would get."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from headwise_speech.batches import Spoken, evenly
-from headwise_speech.decoding import Hypothesis
 from headwise_speech.metrics import ErrorRate, character_error_rate, word_counts, word_error_rate
 from headwise_speech.model import Recogniser
 from headwise_speech.text import Vocabulary, normalise
+from headwise_speech.transcription import Transcriber
 from headwise_speech.utterances import Utterances
 
 BATCH = 120.0  # seconds of audio heard at once
-
-Decode = Callable[[NDArray[np.floating[Any]]], Hypothesis]
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,7 @@ class Heard:
 
 
 @torch.inference_mode()
-def listen(model: Recogniser, decode: Decode, vocabulary: Vocabulary, data: Utterances, split: str) -> Heard:
+def listen(model: Recogniser, transcribe: Transcriber, vocabulary: Vocabulary, data: Utterances, split: str) -> Heard:
     """What the model hears in every utterance of a split."""
     model.eval()
     indices = data.subset(split)
@@ -76,9 +73,11 @@ def listen(model: Recogniser, decode: Decode, vocabulary: Vocabulary, data: Utte
     spoken = Spoken(data, vocabulary)
     for drawn in evenly(data, indices, seconds=BATCH):
         batch = spoken[drawn]
-        log_probs, frames = model(batch.waveform, batch.lengths)
-        for one, row, length in zip(drawn, log_probs.numpy(), frames.tolist(), strict=True):
-            hypotheses[one.utterance] = decode(row[:length]).text
+        encoded, frames = model.encode(*model.front_end(batch.waveform, batch.lengths))
+        log_probs = model.read(encoded)
+        for one, states, row, length in zip(drawn, encoded.numpy(), log_probs.numpy(), frames.tolist(), strict=True):
+            heard = transcribe(data.waveform(one.utterance), row[:length], states[:length])
+            hypotheses[one.utterance] = heard.text
     references = [normalise(data.texts[index]) for index in indices]
     return Heard(indices, references, [hypotheses[index] for index in indices.tolist()])
 

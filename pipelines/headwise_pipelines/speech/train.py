@@ -49,7 +49,7 @@ def train(order: Order, config: SpeechConfig) -> Outcome:
         launched.run.figure("learning curves", curves(fitted, [MONITOR, "valid/loss"], order.preset))
         _draw_attention(launched, model, data, decoder)
         say("test: what the model hears")
-        heard = listen(model, decoder.build(), vocabulary, data, "test")
+        heard = listen(model, decoder.transcriber(model), vocabulary, data, "test")
         pairs = zip(heard.indices.tolist(), heard.references, heard.hypotheses, strict=True)
         launched.run.text("transcripts.tsv", "".join(f"{data.ids[i]}\t{said}\t{got}\n" for i, said, got in pairs))
         say(f"word error rate {heard.words}")

@@ -15,6 +15,7 @@ from headwise_speech import streaming
 from headwise_speech.batches import Spoken, evenly
 from headwise_speech.graph import StreamGraph
 from headwise_speech.model import Recogniser
+from headwise_speech.rescoring import padded
 from headwise_speech.utterances import Utterances
 
 PROVED = 130  # utterances that a graph must agree on
@@ -75,10 +76,7 @@ def candidates(model: Recogniser, data: Utterances, decoder: Decoder) -> Iterato
             log_probs = model.read(encoded)
         for states, row, count in zip(encoded.numpy(), log_probs.numpy(), frames.tolist(), strict=True):
             texts = [decoder.vocabulary.encode(each.text) for each in decode.nbest(row[:count], count=CANDIDATES)]
-            tokens = np.zeros((len(texts), max(1, *map(len, texts))), np.int64)
-            for into, text in zip(tokens, texts, strict=True):
-                into[: len(text)] = text
-            yield {"encoded": states[:count], "tokens": tokens}
+            yield {"encoded": states[:count], "tokens": padded(texts)}
 
 
 def changed_texts(decoder: Decoder) -> Callable[[Arrays, Arrays], int]:

@@ -25,24 +25,24 @@ class RecogniserGraph(nn.Module):
     """What is traced: the recogniser with its front end, ready for audio of any length, even a single sample.
 
     Without dropout or gradients; the model that is given is changed so.
+
+    Args:
+        model: the trained model.
+        encoded: whether it also gives what the encoder made of each frame, for an attention decoder.
     """
 
-    def __init__(self, model: Recogniser) -> None:
+    def __init__(self, model: Recogniser, *, encoded: bool = False) -> None:
         super().__init__()
         self.model = model
+        self.outputs = (*OUTPUTS, ENCODED) if encoded else OUTPUTS
         self.eval().requires_grad_(False)
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """Their names; `encoded` is there for a recogniser with an attention decoder, whose graph takes it."""
-        return OUTPUTS if self.model.decoder is None else (*OUTPUTS, ENCODED)
 
     def forward(self, waveform: Float[Tensor, "batch samples"], lengths: Int[Tensor, " batch"]) -> tuple[Tensor, ...]:
         """As the model's, with one more frame of padding; rows of frames beyond `frames` mean nothing."""
         spectrogram, frames = self.model.front_end(F.pad(waveform, (0, MARGIN)), lengths)
         encoded, time = self.model.encode(spectrogram, frames)
         answer = self.model.read(encoded), time
-        return answer if self.model.decoder is None else (*answer, encoded)
+        return (*answer, encoded) if ENCODED in self.outputs else answer
 
 
 def example(batch: int = 2, samples: int = SAMPLE_RATE, seed: int = 0) -> tuple[Tensor, Tensor]:

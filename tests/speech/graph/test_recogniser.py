@@ -10,7 +10,7 @@ from headwise_speech.model import recogniser
 @pytest.fixture(scope="module")
 def graph() -> RecogniserGraph:
     torch.manual_seed(3)
-    return RecogniserGraph(recogniser(13, width=22, blocks=1, heads=1, span=5, channels=3, mels=19, decoder_blocks=1))
+    return RecogniserGraph(recogniser(13, width=22, blocks=1, heads=1, span=5, channels=3, mels=19), encoded=True)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_padding_and_batch_mates_change_nothing(session: onnxruntime.InferenceSe
         torch.testing.assert_close(together[row, : frames[row]], alone[0, : frames[row]], atol=1e-4, rtol=0)
 
 
-def test_a_recogniser_without_a_decoder_gives_log_probabilities_alone() -> None:
+def test_it_gives_log_probabilities_alone_where_nothing_else_is_asked() -> None:
     graph = RecogniserGraph(recogniser(13, width=22, blocks=1, heads=1, span=5, channels=3, mels=19))
     assert graph.outputs == ("log_probs", "frames")
     assert len(graph(*example())) == 2
