@@ -1,9 +1,11 @@
-"""Our server by clients that others wrote: Triton's for tensors."""
+"""Our server by clients that others wrote: OpenAI's for transcriptions, Triton's for tensors."""
 
+import io
 import threading
 
 import numpy as np
 import pytest
+import soundfile
 import uvicorn
 
 from headwise.serving.app import create_app
@@ -22,6 +24,75 @@ def address(recommender_folder, recogniser_folder):
     yield f"127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     server.should_exit = True
     thread.join()
+
+
+# The amplitude that the hand-made recogniser hears as each character, a tenth of a second each.
+LEVELS = {"_": 0.0, " ": 0.2, "A": 0.4, "B": 0.6, "C": 0.8}
+
+
+def recording(text):
+    file = io.BytesIO()
+    file.name = "said.wav"
+    soundfile.write(file, np.repeat([LEVELS[token] for token in text], 1600), 16_000, format="WAV")
+    file.seek(0)
+    return file
+
+
+@pytest.fixture(scope="module")
+def openai_client(address):
+    openai = pytest.importorskip("openai", reason="openai is not installed")
+    with openai.OpenAI(base_url=f"http://{address}/v1", api_key="none", max_retries=0) as client:
+        yield client
+
+
+def test_openai_s_client_is_told_the_text(openai_client):
+    heard = openai_client.audio.transcriptions.create(model="recogniser", file=recording("_AB_ _C_"))
+    assert heard.text == "AB C"
+
+
+def test_openai_s_client_is_told_words_and_segments(openai_client):
+    heard = openai_client.audio.transcriptions.create(
+        model="recogniser",
+        file=recording("_AB_ _C_"),
+        response_format="verbose_json",
+        timestamp_granularities=["word", "segment"],
+    )
+    assert heard.duration == 0.8
+    assert heard.text == heard.segments[0].text == "AB C"
+    assert [word.word for word in heard.words] == ["AB", "C"]
+    assert [(word.start, word.end) for word in heard.words] == [(0.1, 0.3), (0.6, 0.7)]
+
+
+def test_openai_s_client_is_given_subtitles(openai_client):
+    create = openai_client.audio.transcriptions.create
+    texts = {
+        kind: create(model="recogniser", file=recording("_AB_ _C_"), response_format=kind)
+        for kind in ("text", "srt", "vtt")
+    }
+    assert texts["text"].strip() == "AB C"
+    assert texts["srt"].startswith("1\n00:00:00,")
+    assert texts["vtt"].startswith("WEBVTT\n\n00:00")
+    assert all("AB C" in text for text in texts.values())
+
+
+def test_openai_s_client_lists_the_models(openai_client):
+    assert [model.id for model in openai_client.models.list()] == ["recommender", "recogniser"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "detail"),
+    [
+        ({"model": "whisper-1"}, 404, "there is no model 'whisper-1' here"),
+        ({"response_format": "docx"}, 422, "response_format is 'docx'"),
+        ({"file": ("said.wav", b"no audio")}, 415, "said.wav"),
+    ],
+)
+def test_openai_s_client_is_told_what_is_wrong(openai_client, asked, status, detail):
+    import openai
+
+    with pytest.raises(openai.APIStatusError, match=detail) as told:
+        openai_client.audio.transcriptions.create(**{"model": "recogniser", "file": recording("A")} | asked)
+    assert told.value.status_code == status
 
 
 @pytest.fixture(scope="module")

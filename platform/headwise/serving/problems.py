@@ -84,8 +84,11 @@ def _document(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     title = "Client Closed Request" if status == CLIENT_GONE else HTTPStatus(status).phrase
-    facts = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+    facts: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
     facts["request_id"] = request["state"]["request_id"]
-    if request["path"].startswith("/v2/"):  # where clients of the Open Inference Protocol look for it
+    # Where clients of the two protocols that others made look for it.
+    if request["path"].startswith("/v2/"):
         facts["error"] = detail
+    elif request["path"].startswith("/v1/audio/"):
+        facts["error"] = {"message": detail, "type": "server_error" if status >= 500 else "invalid_request_error"}
     return Response(msgspec.json.encode(facts | dict(members or {})), status, headers, MEDIA_TYPE)
