@@ -66,6 +66,16 @@ def test_times_are_needed_where_the_model_looks_at_them() -> None:
     assert built(timeless).timed is False
 
 
+def test_types_are_needed_where_the_model_tells_them_apart() -> None:
+    with pytest.raises(InputError, match=r"toys: model.event_types .* name the column of toys.csv .* columns.event"):
+        built(event_types=True)
+    typed = replace(DATA, types=np.ones(ITEMS, np.int16), type_names=("view", "buy"))
+    assert built(typed, event_types=True).beside == ("types",)
+    assert built(typed).beside == ()
+    assert RecsysConfig(targets="buy, cart").target_types == ("buy", "cart")
+    assert RecsysConfig().target_types == ()
+
+
 @pytest.mark.parametrize("settings", [{"kernel": "window"}, {"positions": "rotary"}])
 def test_hstu_has_no_kernel_and_turns_nothing(settings: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=r"model.block \(hstu\) has no kernel to choose"):

@@ -10,7 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headwise.errors import InputError
-from headwise_recsys.batches import Histories, InteractionBatches, PackedOrder, PackedRows, Windows, ask, cut, pack
+from headwise_recsys.batches import (
+    Histories,
+    InteractionBatches,
+    PackedOrder,
+    PackedRows,
+    Part,
+    Windows,
+    ask,
+    cut,
+    pack,
+)
 from headwise_recsys.interactions import Interactions
 from headwise_recsys.splits import Queries, leave_one_out, temporal
 
@@ -204,6 +214,32 @@ def test_what_each_target_s_user_had_seen() -> None:
     assert PackedRows(data, 7)[[np.array([[0, 0, 2]])]].seen is None
 
 
+def typed(data: Interactions) -> Interactions:
+    types = np.random.default_rng(7).integers(1, 3, data.events).astype(np.int16)
+    return replace(data, types=types, type_names=("view", "buy"))
+
+
+def test_types_are_told_and_some_alone_are_learned() -> None:
+    data = typed(interactions([3, 23, 5]))
+    assert data.types is not None
+    learned = data.types == 2
+    windows = [np.array([[9, 11, 14], [0, 0, 2]]), np.array([[26, 26, 29]])]
+    every = PackedRows(data, 7, beside=("types",), seen=True)[windows]
+    packed = PackedRows(data, 7, beside=("types",), learned=learned, seen=True)[windows]
+    events = np.array([[9, 10, 11, 12, 13, 0, 1], [26, 27, 28, 0, 0, 0, 0]])
+    assert packed.context["types"].tolist() == (data.types[events] * (packed.items > 0).numpy()).tolist()
+    kept = learned[events + 1]
+    assert torch.equal(packed.targets, every.targets * torch.from_numpy(kept))
+    assert 0 < (packed.targets > 0).sum() < (every.targets > 0).sum()
+    assert packed.seen is not None
+    assert every.seen is not None
+    among = torch.from_numpy(kept)[every.targets > 0]
+    assert packed.seen.stops.tolist() == every.seen.stops[among].tolist()
+    halves = [PackedRows(data, 7, learned=learned, part=Part(rank, 2))[windows] for rank in range(2)]
+    counts = [int((half.targets > 0).sum()) for half in halves]
+    assert [half.weight for half in halves] == [2 * count / sum(counts) for count in counts]
+
+
 def test_what_is_asked() -> None:
     data = interactions([11, 3])
     queries = Queries(np.array([0, 3, 11]), np.array([2, 9, 11]), np.array([2, 9, 11]))
@@ -216,6 +252,10 @@ def test_what_is_asked() -> None:
     for got, source in ((asked.history, data.items.tolist()), (known["times"], data.times.tolist())):
         assert got.tolist() == [[*source[0:2], 0, 0, 0], source[4:9], [0, 0, 0, 0, 0]]
     assert known["at"].tolist() == data.times[[2, 9, 11]].tolist()
+    kinds = typed(data)
+    assert kinds.types is not None
+    told, source = ask(kinds, queries, 5, ("types",)).beside["types"], kinds.types.tolist()
+    assert told.tolist() == [[*source[0:2], 0, 0, 0], source[4:9], [0, 0, 0, 0, 0]]
     timeless = replace(data, times=None)
     assert not ask(timeless, queries, 5).beside
     assert not PackedRows(timeless, 5)[[np.array([[0, 0, 3]])]].at.time.any()

@@ -27,6 +27,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "hierarchical": {"kernel": lambda: Hierarchical(22, 4)},
     "sessions": {"kernel": lambda: Sessions(22, 3600), "timed": True},
     "timed": {"bias": lambda: PositionAndTime(1, WINDOW), "timed": True},
+    "types": {"types": 3, "rotary": True},
 }
 
 
@@ -78,7 +79,7 @@ def remembered(answer: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix("next_"): value for name, value in answer.items() if name.startswith("next_")}
 
 
-QUICK = ("learned positions", "hstu")
+QUICK = ("learned positions", "types")
 
 
 @pytest.mark.parametrize(
@@ -97,14 +98,15 @@ def test_event_by_event_the_answer_is_that_to_the_whole_history(variant: str, tm
     for stop in stops:
         rows = [row for row in range(4) if stop[row] > starts[row]]
         new = {"events": padded([items[row][starts[row] : stop[row]] for row in rows], left=True)}
-        if model.timed:
-            new["times"] = padded([times[row][starts[row] : stop[row]] for row in rows], left=True)
+        known = {"times": times, "types": [[1 + item % 3 for item in row] for row in items]}
+        for name in model.beside:
+            new[name] = padded([known[name][row][starts[row] : stop[row]] for row in rows], left=True)
         asked = {name: value if name == "k" else value[rows] for name, value in lists.items()}
         answer = append(new | {name: value[rows] for name, value in memory.items()} | asked)
         for name, value in remembered(answer).items():
             memory[name] = memory[name].index_copy(0, torch.tensor(rows), value)
         history = padded([items[row][: stop[row]] for row in rows], left=False)
-        moments = (padded([times[row][: stop[row]] for row in rows], left=False),) if model.timed else ()
+        moments = [padded([known[name][row][: stop[row]] for row in rows], left=False) for name in model.beside]
         lengths = torch.tensor([stop[row] for row in rows])
         want = whole(history, lengths, asked["k"], asked["exclude"], asked["allow"], *moments)
         assert torch.equal(answer["items"], want[0])

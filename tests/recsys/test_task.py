@@ -71,6 +71,17 @@ def test_the_loss_is_the_textbook_one_at_the_real_positions(
     torch.testing.assert_close(learner.training_step(batch, 0), want)
 
 
+def test_a_batch_without_a_target_moves_nothing(data: Interactions, monkeypatch: pytest.MonkeyPatch) -> None:
+    learner = task(data)
+    monkeypatch.setattr(learner, "log", lambda *args, **options: None)
+    batch: Packed = next(iter(batches(data).train_dataloader()))
+    loss = learner.training_step(batch._replace(targets=torch.zeros_like(batch.targets), weight=0.0), 0)
+    loss.backward()
+    assert loss.item() == 0
+    gradients = [parameter.grad for parameter in learner.model.parameters() if parameter.grad is not None]
+    assert not any(gradient.any() for gradient in gradients)
+
+
 def test_learns_what_the_last_two_items_tell(data: Interactions, tmp_path: Path) -> None:
     split, learner = leave_one_out(data), task(data)
     fitted = fit(learner, batches(data), settings=settings(25), folder=tmp_path, monitor="valid/ndcg_10", mode="max")

@@ -143,7 +143,7 @@ def test_what_a_model_reads_beside_the_history_must_be_given() -> None:
     plain = scattered(sasrec(ITEMS, window=WINDOW, width=WIDTH, blocks=1, heads=1))
     with pytest.raises(ValueError, match="the model reads nothing beside the history"):
         plain.expects(items, lengths, items * 1009)
-    with pytest.raises(ValueError, match="context may hold at, not weather"):
+    with pytest.raises(ValueError, match="context may hold at, types, not weather"):
         SASRec(ITEMS, WIDTH, plain.encoder, window=WINDOW, context={"weather": nn.Identity()})
 
 
@@ -180,6 +180,24 @@ def test_when_the_next_is_asked_for_cannot_change_the_past() -> None:
     other = model(items, at, {"at": at.time + 5 + 90_000 * (torch.arange(11) >= 7)})
     close(other[:, :7], before[:, :7])
     assert ((other - before)[:, 7:].abs().amax(2) > 1e-3).all()
+
+
+def test_what_was_done_counts_and_what_is_unknown_does_not() -> None:
+    model, (items, lengths) = (
+        scattered(sasrec(ITEMS, window=WINDOW, width=WIDTH, blocks=2, heads=1, types=3)),
+        histories(11, 7),
+    )
+    with torch.no_grad():
+        model.context["types"].vectors.weight[0] = 0
+    types = (torch.arange(22).view(2, 11) % 3 + 1) * (items > 0)
+    before = model.expects(items, lengths, types)
+    assert ((model.expects(items, lengths, types % 3 + 1) - before).abs().amax(1) > 1e-3).all()
+    plain = scattered(sasrec(ITEMS, window=WINDOW, width=WIDTH, blocks=2, heads=1))
+    plain.load_state_dict({name: value for name, value in model.state_dict().items() if "context" not in name})
+    close(model.expects(items, lengths, torch.zeros_like(types)), plain.expects(items, lengths))
+    together = model(items, rows(lengths, 11), {"types": types})
+    other = model(items, rows(lengths, 11), {"types": torch.where(torch.arange(11) >= 5, 3, types)})
+    close(other[:, :5], together[:, :5])
 
 
 def test_a_history_longer_than_the_window_is_refused(model: SASRec) -> None:
