@@ -1,6 +1,6 @@
 """From utterances to batches: about the same number of seconds each, of utterances of about the same length."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +16,10 @@ from headwise_speech.utterances import Utterances
 
 SEEDS = 2**31  # a batch's seeds lie below
 JITTER = 0.1  # standard deviation of log duration when utterances are sorted, so that their neighbours change
+
+
+Elsewhere = Callable[[Tensor, int], Tensor]
+"""From a waveform and a seed to the waveform as it would sound elsewhere, such as `Surroundings`."""
 
 
 class Batch(NamedTuple):
@@ -99,16 +103,21 @@ class Spoken(Dataset[Batch]):
     """Turns lists of drawn utterances into tensors.
 
     A character that no training text has cannot be learnt: where another part has it, it is left out of the tokens.
+
+    Args:
+        data: the utterances.
+        vocabulary: what transcripts are written with.
+        surroundings: where they seem to be spoken; where they were where None.
     """
 
-    def __init__(self, data: Utterances, vocabulary: Vocabulary) -> None:
-        self.data = data
+    def __init__(self, data: Utterances, vocabulary: Vocabulary, surroundings: Elsewhere | None = None) -> None:
+        self.data, self.surroundings = data, surroundings
         self.tokens = [
             torch.tensor(vocabulary.encode(vocabulary.writable(text)), dtype=torch.long) for text in data.texts
         ]
 
     def __getitem__(self, batch: list[Drawn]) -> Batch:
-        waveforms = [change_speed(torch.from_numpy(self.data.waveform(u.utterance)), u.speed) for u in batch]
+        waveforms = [self._heard(drawn) for drawn in batch]
         tokens = [self.tokens[u.utterance] for u in batch]
         return Batch(
             torch.nn.utils.rnn.pad_sequence(waveforms, batch_first=True),
@@ -117,6 +126,10 @@ class Spoken(Dataset[Batch]):
             torch.tensor([len(row) for row in tokens]),
             torch.tensor([u.seed for u in batch]),
         )
+
+    def _heard(self, drawn: Drawn) -> Tensor:
+        waveform = change_speed(torch.from_numpy(self.data.waveform(drawn.utterance)), drawn.speed)
+        return waveform if self.surroundings is None else self.surroundings(waveform, drawn.seed)
 
 
 class SpeechBatches(pl.LightningDataModule):
@@ -127,6 +140,7 @@ class SpeechBatches(pl.LightningDataModule):
         vocabulary: what transcripts are written with.
         seconds: of audio in a training batch, about; a validation batch holds twice as much.
         speeds: what the speed of a training utterance is drawn from.
+        surroundings: where training utterances seem to be spoken.
         seed: of order, speeds and masks.
     """
 
@@ -137,16 +151,17 @@ class SpeechBatches(pl.LightningDataModule):
         *,
         seconds: float,
         speeds: Sequence[float] = SPEEDS,
+        surroundings: Elsewhere | None = None,
         seed: int = 1,
     ) -> None:
         super().__init__()
-        self.spoken = Spoken(data, vocabulary)
+        self.spoken, self.elsewhere = Spoken(data, vocabulary), Spoken(data, vocabulary, surroundings)
         self.order = BatchOrder(data.durations, data.subset("train"), seconds=seconds, speeds=speeds, seed=seed)
         self.valid = evenly(data, data.subset("valid"), seconds=2 * seconds)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Batches as `BatchOrder` draws them."""
-        return DataLoader(self.spoken, batch_size=None, sampler=self.order)
+        return DataLoader(self.elsewhere, batch_size=None, sampler=self.order)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Every validation utterance as it was spoken, shortest first."""

@@ -9,6 +9,7 @@ from headwise.training.settings import FitSettings
 from headwise_pipelines.bounds import at_least, compatible, divisible_heads, share
 from headwise_speech.augmentation import SpecAugment
 from headwise_speech.losses import LossSettings
+from headwise_speech.surroundings import Surroundings
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class DecoderSettings:
 
     kind: Literal["greedy", "lexicon", "open"] = "greedy"
     width: int = 32
-    order: int = 2
+    order: int = 3
     unit: Literal["word", "token"] = "word"
     weight: float = 0.5
     bonus: float = 0.0
@@ -93,6 +94,7 @@ class SpeechConfig:
         seconds: of audio in a training batch, about.
         model: size and shape of the model.
         augment: what is hidden from the spectrograms of training.
+        surroundings: where training utterances seem to be spoken.
         loss: what is learnt beside CTC.
         decoder: how the model's answer is read.
         optimizer: learning rate and its course.
@@ -102,6 +104,7 @@ class SpeechConfig:
     seconds: float = 60.0
     model: RecogniserSettings = field(default_factory=RecogniserSettings)
     augment: SpecAugment = field(default_factory=SpecAugment)
+    surroundings: Surroundings = field(default_factory=Surroundings)
     loss: LossSettings = field(default_factory=LossSettings)
     decoder: DecoderSettings = field(default_factory=DecoderSettings)
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
@@ -121,7 +124,7 @@ def an4() -> SpeechConfig:
         seconds=20.0,
         model=RecogniserSettings(dropout=0.15),
         augment=SpecAugment(bands=2, band=20, stretches=3, stretch=25, share=0.1),
-        decoder=DecoderSettings(kind="lexicon", weight=0.3, bonus=2.0),
+        decoder=DecoderSettings(kind="lexicon", order=4, bonus=3.0),
         optimizer=OptimizerSettings(rate=2e-3, warmup=300, decay=0.02),
         fit=FitSettings(epochs=60, patience=0, average=0.998),
     )

@@ -145,7 +145,7 @@ def _fit(
     task = RecogniserTask(model, vocabulary, config.optimizer, config.augment, config.loss)
     fitted = fit(
         task,
-        SpeechBatches(data, vocabulary, seconds=config.seconds, seed=config.fit.seed),
+        SpeechBatches(data, vocabulary, seconds=config.seconds, surroundings=config.surroundings, seed=config.fit.seed),
         settings=config.fit,
         folder=launched.folder.path,
         monitor=MONITOR,
