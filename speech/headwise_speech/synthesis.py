@@ -13,6 +13,7 @@ import wave
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from html import escape
 from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
@@ -152,7 +153,7 @@ def _planned(name: str, split: str, voices: npt.NDArray[np.str_], seed: tuple[in
 def _request(utterance: Utterance, rng: _Random) -> dict[str, object]:
     # Told to spell it, espeak-ng says the letter "A"; within a sentence it would say the article.
     spelt = '<say-as interpret-as="characters">{}</say-as>'
-    words = [word.lower() if word in DIGITS else spelt.format(word) for word in utterance.words]
+    words = [spelt.format(word) if len(word) == 1 else escape(word.lower()) for word in utterance.words]
     return {
         "text": str(rng.choice([" ", ", "])).join(words),
         "voice": utterance.voice,

@@ -22,6 +22,7 @@ from headwise.files import replacing
 _FULL_SCALE = 32_768  # int16 counts for 1.0
 _LITTLE_ENDIAN = "<i2"
 META = "meta.json"
+SYNTHETIC = "synthetic-"  # what the ids of utterances begin with that nobody said
 _FIELDS = ("id", "text", "speaker", "split")
 
 

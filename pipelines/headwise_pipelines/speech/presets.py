@@ -92,6 +92,7 @@ class SpeechConfig:
 
     Attributes:
         seconds: of audio in a training batch, about.
+        synthetic: share of the training utterances that synthetic voices say, repeating training texts; needs the extra synth.
         model: size and shape of the model.
         augment: what is hidden from the spectrograms of training.
         surroundings: where training utterances seem to be spoken.
@@ -102,6 +103,7 @@ class SpeechConfig:
     """
 
     seconds: float = 60.0
+    synthetic: float = 0.0
     model: RecogniserSettings = field(default_factory=RecogniserSettings)
     augment: SpecAugment = field(default_factory=SpecAugment)
     surroundings: Surroundings = field(default_factory=Surroundings)
@@ -112,6 +114,7 @@ class SpeechConfig:
 
     def __post_init__(self) -> None:
         at_least("", self, seconds=1)
+        share("", self, "synthetic")
         at_least("augment", self.augment, bands=0, band=0, stretches=0, stretch=0)
 
 

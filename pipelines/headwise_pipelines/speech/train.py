@@ -29,7 +29,7 @@ from headwise_speech.subsampling import REDUCTION
 from headwise_speech.task import MONITOR, RecogniserTask
 from headwise_speech.task import attention_map as attention_of
 from headwise_speech.text import Vocabulary, normalise
-from headwise_speech.utterances import META, Utterances, load
+from headwise_speech.utterances import META, SYNTHETIC, Utterances, load
 
 MODE: Final = "min"
 FRAME = REDUCTION * HOP / SAMPLE_RATE  # seconds of a frame of the encoder
@@ -39,7 +39,7 @@ CALIBRATED = 300  # training utterances that the front end's constants are measu
 
 def train(order: Order, config: SpeechConfig) -> Outcome:
     """One run of the recogniser, from recordings to a registered model."""
-    data = _read(order)
+    data = _read(order, config)
     vocabulary, decoder = _words(config, data)
     with launch(order, facts(data)) as launched:
         task, fitted = _fit(launched, config, data, vocabulary)
@@ -65,7 +65,7 @@ def train(order: Order, config: SpeechConfig) -> Outcome:
 
 def trial(order: Order, config: SpeechConfig, watch: Watch) -> Fitted:
     """One trial of a sweep: trained and validated, no more. The test part is not read, nothing is exported or registered."""
-    data = _read(order)
+    data = _read(order, config)
     vocabulary, _ = _words(config, data)
     with launch(order, facts(data)) as launched:
         return _fit(launched, config, data, vocabulary, watch)[1]
@@ -73,7 +73,7 @@ def trial(order: Order, config: SpeechConfig, watch: Watch) -> Fitted:
 
 def data_of(order: Order, config: SpeechConfig) -> DataFacts:
     """The data that a run of this configuration is trained on, as a tracker describes it."""
-    return facts(_read(order))
+    return facts(_read(order, config))
 
 
 def prepared(data: Path, folder: Path) -> Utterances:
@@ -117,8 +117,13 @@ def facts(data: Utterances) -> DataFacts:
     return DataFacts(data.name, data.fingerprint, data.source, schema, profile)
 
 
-def _read(order: Order) -> Utterances:
+def _read(order: Order, config: SpeechConfig) -> Utterances:
     data = prepared(order.data, order.work / "data")
+    if config.synthetic:
+        # It speaks, which a machine that only trains need not be able to.
+        from headwise_speech.synthetic import with_synthetic
+
+        data = with_synthetic(data, order.work / "data", share=config.synthetic, seed=config.fit.seed)
     counts = {split: len(data.subset(split)) for split in ("train", "valid", "test")}
     if not all(counts.values()):
         raise InputError(f"{order.data}: {counts} utterances; a run needs all three parts, name them in the manifests")
@@ -129,7 +134,7 @@ def _read(order: Order) -> Utterances:
 
 
 def _words(config: SpeechConfig, data: Utterances) -> tuple[Vocabulary, Decoder]:
-    texts = [data.texts[index] for index in data.subset("train")]
+    texts = [data.texts[index] for index in data.subset("train") if not data.ids[index].startswith(SYNTHETIC)]
     vocabulary = Vocabulary.of(texts)
     if unheard := sorted(set().union(*map(normalise, data.texts)) - set(vocabulary.tokens)):
         say(f"in no training text, and so always heard wrong: {' '.join(unheard)}")
