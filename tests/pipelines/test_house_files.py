@@ -1,5 +1,6 @@
 """What stands at the root keeps its word: the pins, the compose file, the commands and paths that the pages name."""
 
+import json
 import os
 import re
 import shutil
@@ -9,9 +10,11 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from headwise.serving.telemetry import Metrics
 from headwise_pipelines.command import main
 from headwise_pipelines.training import presets_of
 
@@ -30,6 +33,8 @@ HEAVY = {
     "scipy",
     "onnx",
 }
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
+NAMES = re.compile(r"\b(?:headwise|process)_\w+")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
@@ -92,10 +97,44 @@ def test_compose_file_is_valid_and_its_images_can_be_found() -> None:
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert checked.returncode == 0, checked.stdout
-    builds = re.findall(r"dockerfile: (\S+), target: (\w+)", (ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
-    assert len(builds) == 2
+    builds = {(each["build"]["dockerfile"], each["build"]["target"]) for each in COMPOSE.values() if "build" in each}
+    assert {target for _, target in builds} == {"mlflow", "train", "server"}
     for dockerfile, target in builds:
         assert re.search(rf"^FROM \S+ AS {target}$", (ROOT / dockerfile).read_text(encoding="utf-8"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", COMPOSE)
+def test_every_service_is_pinned_read_only_and_watched(name: str) -> None:
+    service = COMPOSE[name]
+    once = service["restart"] == "no"
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert once or service["healthcheck"]["test"][0] == "CMD"
+    assert "build" in service or re.search(r":v?\d+(\.\d+)*(-alpine)?$", service["image"])
+    assert all(str(port).startswith("127.0.0.1:") for port in service.get("ports", []))
+
+
+def test_example_of_the_secrets_names_all_that_must_be_chosen() -> None:
+    text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+    needed = set(re.findall(r"\$\{(\w+):\?", text))
+    example = (ROOT / "deploy/example.env").read_text(encoding="utf-8")
+    given = dict(re.findall(r"^(\w+)=(.*)$", example, re.MULTILINE))
+    assert needed <= given.keys()
+    assert [name for name in needed if given[name]] == []  # a secret that stands in a repository is none
+
+
+def test_every_file_that_a_service_mounts_is_there() -> None:
+    mounts = [mount.split(":")[0] for service in COMPOSE.values() for mount in service.get("volumes", [])]
+    assert [mount for mount in mounts if mount.startswith("./deploy") and not (ROOT / mount).exists()] == []
+
+
+def test_dashboard_asks_for_metrics_that_the_server_has() -> None:
+    board = json.loads((ROOT / "deploy/grafana/dashboards/headwise.json").read_text(encoding="utf-8"))
+    asked = {name for panel in board["panels"] for target in panel["targets"] for name in NAMES.findall(target["expr"])}
+    told = {metric.name for metric in Metrics().registry.collect()}
+    assert len(asked) > 10
+    assert {re.sub("_(total|bucket|sum|count)$", "", name) for name in asked} <= told
 
 
 @pytest.mark.parametrize("page", PAGES)
