@@ -226,7 +226,7 @@ class PackedRows(Dataset[Packed]):
         if self.learned is not None:
             targets *= self.learned[events + 1]
         weight = self.part.of * self._targets(batch) / max(self._targets(everywhere), 1)
-        known = context.of_tokens(self.data, events, self.beside)
+        known = context.of_tokens(self.data, events, segment, self.beside)
         return Packed(torch.from_numpy(inputs), torch.from_numpy(targets), at, known, seen, weight)
 
     def _targets(self, rows: list[Windows]) -> int:

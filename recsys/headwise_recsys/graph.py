@@ -15,7 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from headwise.export import Graph
 from headwise.transformer import rollout
-from headwise_recsys.model import Dot, SASRec
+from headwise_recsys.model import Dot, SASRec, User
 from headwise_recsys.quantised import QuantisedTable
 from headwise_recsys.retrieval import best_again, best_items, looked_at, rows_needed
 
@@ -177,10 +177,14 @@ def beside_example(model: SASRec) -> dict[str, Tensor]:
         "at": torch.tensor([70, 60]),
         "types": torch.tensor([[1, 0, 1], [1, 1, 0]]),
     }
+    if "user" in model.beside:
+        user = model.context["user"]
+        assert isinstance(user, User)
+        examples["user"] = torch.rand(2, user.weight.shape[1])
     return {name: examples[name] for name in model.beside}
 
 
 def beside_sizes(model: SASRec, batch: Dim, time: Dim) -> dict[str, dict[int, Dim]]:
     """Which sizes of these inputs may change."""
-    sizes = {"times": {0: batch, 1: time}, "at": {0: batch}, "types": {0: batch, 1: time}}
+    sizes = {"times": {0: batch, 1: time}, "at": {0: batch}, "types": {0: batch, 1: time}, "user": {0: batch}}
     return {name: sizes[name] for name in model.beside}

@@ -72,6 +72,8 @@ class AppendGraph(nn.Module):
             Items, scores, and `history`, `keys`, `values` (and `past_times`) for the next call.
         """
         known = dict(zip(appended(self.whole.model), beside, strict=True))
+        if "user" in known:
+            known["user"] = known["user"][:, None]
         before = (history > 0).sum(1)
         at = _coordinates(events, before, known.get("times"))
         past = _coordinates(history, torch.zeros_like(before), known.get("past_times"))

@@ -9,6 +9,7 @@ A prepared folder holds
     offsets.npy     int64 [users+1]   user u owns events offsets[u] : offsets[u+1]
     user_ids.json   item_ids.json     the source's own ids; item i is item_ids[i-1]
     titles.json     aligned with item_ids, null where unknown; absent where none is known
+    user-features.json   user-feature-N.npy   the same of users, where a table of them was named
     features.json   feature-N.npy   what else is known of items, see `headwise_recsys.item_features`; absent where nothing is
     meta.json       name, fingerprint, source, counts: written for people, checked on reading
 
@@ -29,6 +30,7 @@ from headwise_recsys import item_features
 from headwise_recsys.ids import Id
 
 META = "meta.json"
+USER = "user-"  # what the names of the files about users begin with
 REMEDY = "delete the folder and prepare the data again"
 
 
@@ -48,6 +50,7 @@ class Interactions:
         source: the file that was read.
         min_count: users and items with fewer events in the source were left out.
         features: of items, one row an item, row 0 for padding.
+        user_features: of users, one row a user from 1, row 0 for nobody known.
         types: int16 [events], 1..T, what was done with each item; None where that is not told apart.
         type_names: the source's name of each; type t is `type_names[t - 1]`.
     """
@@ -63,6 +66,7 @@ class Interactions:
     source: str
     min_count: int = 1
     features: tuple[item_features.Feature, ...] = ()
+    user_features: tuple[item_features.Feature, ...] = ()
     types: NDArray[np.int16] | None = None
     type_names: tuple[str, ...] = ()
 
@@ -99,6 +103,8 @@ def save(data: Interactions, folder: Path) -> None:
             _write(draft / "titles.json", data.titles)
         if data.features:
             item_features.save(data.features, draft)
+        if data.user_features:
+            item_features.save(data.user_features, draft, USER)
         _write(draft / META, _facts(data) | {"name": data.name, "fingerprint": data.fingerprint, "source": data.source})
 
 
@@ -125,6 +131,7 @@ def load(folder: Path) -> Interactions:
             source=meta["source"],
             min_count=meta["min_count"],
             features=item_features.load(folder),
+            user_features=item_features.load(folder, USER),
             types=_map(folder / "types.npy", np.int16) if (folder / "types.npy").exists() else None,
             type_names=tuple(_read(folder / "types.json")) if (folder / "types.npy").exists() else (),
         )
@@ -153,6 +160,7 @@ def _check(folder: Path, data: Interactions, meta: dict[str, Any]) -> None:
         "types.npy": data.types is None or _tells(data.types, data.events, len(data.type_names)),
         "titles.json": data.titles is None or len(data.titles) == data.item_count,
         item_features.FILE: all(len(feature.values) == data.item_count + 1 for feature in data.features),
+        USER + item_features.FILE: all(len(feature.values) == data.users + 1 for feature in data.user_features),
         "items.npy": not data.events or (data.items.min() >= 1 and data.items.max() <= data.item_count),
     }
     for name, fit in fits.items():

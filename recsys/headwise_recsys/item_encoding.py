@@ -1,7 +1,7 @@
 """From a table of items to their features: categories become numbers, numbers are put on one scale."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,18 +14,19 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-def features(table: "pl.DataFrame", items: Sequence[Id]) -> tuple[Feature, ...]:
+def features(table: "pl.DataFrame", items: Sequence[Id], of: Literal["item", "user"] = "item") -> tuple[Feature, ...]:
     """The features of `items`, in their order, from a table of items; those that are known of none are left out.
 
     Args:
-        table: see `headwise_recsys.item_tables.read_items`.
+        table: see `headwise_recsys.item_tables`.
         items: the ids; those that the table does not hold have unknown features.
+        of: what the table is about; everything said of items here holds of users as well.
 
     Raises:
         InputError: the vectors of a column differ in length.
     """
-    rows = _aligned(table, items)
-    known = [name for name in rows.columns if name not in ("item", "title") and rows[name].count()]
+    rows = _aligned(table, items, of)
+    known = [name for name in rows.columns if name not in (of, "title") and rows[name].count()]
     return tuple(_feature(rows[name]) for name in known)
 
 
@@ -47,13 +48,13 @@ def titles(table: "pl.DataFrame", items: Sequence[Id]) -> list[str | None] | Non
     return _aligned(table, items)["title"].to_list() if "title" in table.columns else None
 
 
-def _aligned(table: "pl.DataFrame", items: Sequence[Id]) -> "pl.DataFrame":
+def _aligned(table: "pl.DataFrame", items: Sequence[Id], of: str = "item") -> "pl.DataFrame":
     import polars as pl
 
-    wanted = pl.DataFrame({"item": items})
-    if wanted["item"].dtype != table["item"].dtype:
-        wanted, table = (frame.with_columns(pl.col("item").cast(pl.String)) for frame in (wanted, table))
-    return wanted.join(table, on="item", how="left", maintain_order="left")
+    wanted = pl.DataFrame({of: items})
+    if wanted[of].dtype != table[of].dtype:
+        wanted, table = (frame.with_columns(pl.col(of).cast(pl.String)) for frame in (wanted, table))
+    return wanted.join(table, on=of, how="left", maintain_order="left")
 
 
 def _feature(values: "pl.Series") -> Feature:

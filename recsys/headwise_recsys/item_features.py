@@ -1,6 +1,6 @@
-"""What the model is told of items beside their ids: tags and numbers, as arrays with one row an item.
+"""What the model is told of items, or of users, beside their ids: tags and numbers, as arrays with one row each.
 
-Row 0 is padding. What is unknown of an item is 0 and counts for nothing.
+Row 0 is padding, or somebody unknown. What is unknown of an item is 0 and counts for nothing.
 """
 
 import json
@@ -60,33 +60,42 @@ class Numbers:
 Feature: TypeAlias = Tags | Numbers
 
 
-def save(known: Sequence[Feature], folder: Path) -> None:
-    """Write features into a folder: their facts, and an array each."""
+def save(known: Sequence[Feature], folder: Path, of: str = "") -> None:
+    """Write features into a folder: their facts, and an array each.
+
+    Args:
+        known: the features.
+        folder: where to.
+        of: what the names of the files begin with; those of items with nothing.
+    """
     for number, feature in enumerate(known):
-        np.save(folder / f"feature-{number}.npy", feature.values)
+        np.save(folder / f"{of}feature-{number}.npy", feature.values)
     text = json.dumps([feature.facts() for feature in known], ensure_ascii=False)
-    (folder / FILE).write_text(text + "\n", encoding="utf-8")
+    (folder / f"{of}{FILE}").write_text(text + "\n", encoding="utf-8")
 
 
-def load(folder: Path) -> tuple[Feature, ...]:
+def load(folder: Path, of: str = "") -> tuple[Feature, ...]:
     """The features of a folder, mapped from disk; none where it holds none.
 
     Raises:
         InputError: a file is missing or damaged.
     """
-    if not (folder / FILE).is_file():
+    file = folder / f"{of}{FILE}"
+    if not file.is_file():
         return ()
     try:
-        facts = json.loads((folder / FILE).read_text(encoding="utf-8"))
-        return tuple(_from(own, folder / f"feature-{number}.npy") for number, own in enumerate(facts))
+        facts = json.loads(file.read_text(encoding="utf-8"))
+        return tuple(_from(own, folder / f"{of}feature-{number}.npy") for number, own in enumerate(facts))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{folder / FILE}: cannot be read ({error}); delete the folder and prepare the data again"
-        ) from error
+        raise InputError(f"{file}: cannot be read ({error}); delete the folder and prepare the data again") from error
 
 
 def _from(facts: dict[str, Any], file: Path) -> Feature:
-    values = np.load(file, mmap_mode="r", allow_pickle=False)
+    return described(facts, np.load(file, mmap_mode="r", allow_pickle=False))
+
+
+def described(facts: dict[str, Any], values: NDArray[Any]) -> Feature:
+    """A feature from its facts and values."""
     if facts["kind"] == "tags":
         return Tags(facts["name"], tuple(facts["vocabulary"]), values)
     return Numbers(facts["name"], tuple(facts["mean"]), tuple(facts["deviation"]), values)

@@ -1,8 +1,10 @@
-"""What is known of items, from the tables that stand beside events: titles for people, features for the model.
+"""What is known of items and users, from the tables that stand beside events: titles for people, features for the model.
 
     MovieLens     movies.dat, movies.csv (genres, and the year in the title), u.item
     tables        items.parquet, items.csv, items.tsv and RecBole's .item, with an item column
     attributes    S3-Rec's NAME_item2attributes.json: {"item": [attribute, ...]}
+
+and of users, where one is named, MovieLens' users.dat and u.user, or a table as those of items, with a user column.
 
 Of a table, columns of text lists or of text with "|" between are many tags an item, of other text one tag, of numbers a number,
 of lists of numbers a vector. RecBole's types (genre:token_seq, year:float) are kept to. Text of which most items have their
@@ -13,7 +15,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headwise.errors import InputError
+from headwise.errors import InputError, NotFound
 from headwise_recsys.columns import NAMES, find, ids
 
 if TYPE_CHECKING:
@@ -21,7 +23,11 @@ if TYPE_CHECKING:
 
 BESIDE = {"ratings": ("movies.dat", "movies.csv"), "u.data": ("u.item",)}  # by how the name of the events file begins
 USUAL = ("items.parquet", "items.csv", "items.tsv", "{stem}.item", "{stem}_item2attributes.json")
-SEPARATORS = {".csv": ",", ".tsv": "\t", ".item": "\t"}
+PEOPLE = {  # separator, fields, and which of them are categories
+    "users.dat": ("::", ("user", "gender", "age", "occupation", "zip"), ("gender", "age", "occupation")),
+    "u.user": ("|", ("user", "age", "gender", "occupation", "zip"), ("gender", "occupation")),
+}
+SEPARATORS = {".user": "\t", ".csv": ",", ".tsv": "\t", ".item": "\t"}
 TITLE = ("title", "name", "movietitle", "itemname", "productname")
 LISTED = "|"  # between the values of one field
 FEW = 0.5  # distinct texts an item, above which a column is a description
@@ -33,6 +39,35 @@ def beside(events: Path) -> Path | None:
     names = [name for start, own in BESIDE.items() if events.name.startswith(start) for name in own]
     names += [name.format(stem=events.stem) for name in USUAL]
     return next((events.with_name(name) for name in names if events.with_name(name).is_file()), None)
+
+
+def users_beside(events: Path, name: str) -> Path:
+    """The table of users of that name that stands beside a file of events.
+
+    Raises:
+        NotFound: there is none.
+    """
+    file = events.with_name(name)
+    if not file.is_file():
+        raise NotFound(f"{file}: there is no such table of users beside the events; name one that is there, or none")
+    return file
+
+
+def read_users(file: Path) -> "pl.DataFrame":
+    """A row a user: `user` as in events, and a column a feature, as of items.
+
+    Raises:
+        InputError: the file cannot be read, has no user column, or names a user twice.
+    """
+    if file.name in PEOPLE:
+        separator, names, tags = PEOPLE[file.name]
+        frame = _fields(file, separator, names, "user")
+        # Codes are categories, however many there are; a code of a place has too many.
+        kinds = {name: _feature(frame[name], "token" if name in tags else "float") for name in names[1:-1]}
+        frame = frame.select("user").with_columns(**kinds)
+    else:
+        frame = _table(file, "user")
+    return _once(frame, file, "user")
 
 
 def read_items(file: Path) -> "pl.DataFrame":
@@ -53,9 +88,13 @@ def read_items(file: Path) -> "pl.DataFrame":
         frame = _table(file)
         if file.name == "movies.csv":
             frame = _movies(frame)
-    twice = frame.filter(frame["item"].is_duplicated())
+    return _once(frame, file, "item")
+
+
+def _once(frame: "pl.DataFrame", file: Path, of: str) -> "pl.DataFrame":
+    twice = frame.filter(frame[of].is_duplicated())
     if len(twice):
-        raise InputError(f"{file}: item {twice['item'][0]!r} stands there more than once; keep one row of it")
+        raise InputError(f"{file}: {of} {twice[of][0]!r} stands there more than once; keep one row of it")
     return frame
 
 
@@ -93,21 +132,21 @@ def _attributes(file: Path) -> "pl.DataFrame":
     return pl.DataFrame({"item": items, "attributes": pl.Series(tags, dtype=pl.List(pl.String))})
 
 
-def _table(file: Path) -> "pl.DataFrame":
+def _table(file: Path, of: str = "item") -> "pl.DataFrame":
     import polars as pl
 
     try:
         if file.suffix == ".parquet":
             frame = pl.read_parquet(file)
         else:
-            frame = pl.read_csv(file, separator=SEPARATORS[file.suffix], infer_schema=False)
+            frame = pl.read_csv(file, separator=SEPARATORS.get(file.suffix, ","), infer_schema=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise InputError(f"{file}: cannot be read ({str(error).partition(chr(10))[0]}); correct the file") from error
-    own = find(frame.columns, NAMES["item"])
+    own = find(frame.columns, NAMES[of])
     if own is None:
-        raise InputError(f"{file}: no item column; sought {', '.join(NAMES['item'])}; found {', '.join(frame.columns)}")
-    columns = {"item": ids(frame[own], f"{file}, column {own!r}")}
-    title = find([name for name in frame.columns if name != own], TITLE)
+        raise InputError(f"{file}: no {of} column; sought {', '.join(NAMES[of])}; found {', '.join(frame.columns)}")
+    columns = {of: ids(frame[own], f"{file}, column {own!r}")}
+    title = find([name for name in frame.columns if name != own], TITLE) if of == "item" else None
     if title is not None:
         columns["title"] = frame[title].cast(pl.String)
     for name in frame.columns:
@@ -116,7 +155,7 @@ def _table(file: Path) -> "pl.DataFrame":
             feature = _feature(frame[name], kind)
             if feature is not None:
                 columns[plain] = feature
-    return pl.DataFrame(columns).filter(pl.col("item").is_not_null())
+    return pl.DataFrame(columns).filter(pl.col(of).is_not_null())
 
 
 def _feature(values: "pl.Series", kind: str) -> "pl.Series | None":
@@ -154,7 +193,7 @@ def _split(name: str, separator: str) -> "pl.Expr":
     return pl.col(name).str.split(separator).list.eval(pl.element().filter(pl.element() != ""))
 
 
-def _fields(file: Path, separator: str, names: tuple[str, ...]) -> "pl.DataFrame":
+def _fields(file: Path, separator: str, names: tuple[str, ...], of: str = "item") -> "pl.DataFrame":
     import polars as pl
 
     rows = [line.rstrip("\r").split(separator) for line in _text(file).split("\n") if line.strip()]
@@ -162,7 +201,7 @@ def _fields(file: Path, separator: str, names: tuple[str, ...]) -> "pl.DataFrame
         if len(row) != len(names):
             raise InputError(f"{file}, line {number}: has {len(row)} fields, {len(names)} are needed; correct it")
     frame = pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String), orient="row")
-    return frame.with_columns(ids(frame["item"], f"{file}, item"))
+    return frame.with_columns(ids(frame[of], f"{file}, {of}"))
 
 
 def _text(file: Path) -> str:

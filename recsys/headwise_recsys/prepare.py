@@ -2,7 +2,7 @@
 
 import json
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +19,7 @@ from headwise_recsys.columns import USUAL, Columns
 from headwise_recsys.ids import Id
 from headwise_recsys.interactions import META, Interactions, load, save
 from headwise_recsys.item_encoding import features, titles
+from headwise_recsys.item_tables import read_users, users_beside
 from headwise_recsys.readers import Events, read, sources
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ MOST_TYPES = 1000  # of events
 GENERIC = ("ratings", "u", "events", "interactions", "data")  # file names that say less than the folder's
 
 
-def prepare(path: Path, folder: Path, *, min_count: int = 5, columns: Columns = USUAL) -> Interactions:
+def prepare(path: Path, folder: Path, *, min_count: int = 5, columns: Columns = USUAL, users: str = "") -> Interactions:
     """The interactions of a file or folder of events, prepared in a folder of their own inside `folder`.
 
     Users and items with fewer than `min_count` events in the source are left out, counted once, as SASRec's data were made:
@@ -45,6 +46,7 @@ def prepare(path: Path, folder: Path, *, min_count: int = 5, columns: Columns = 
         folder: where prepared data are kept; the result lies in `folder/<name>-<fingerprint>`, whole or not at all.
         min_count: 1 keeps everything.
         columns: names of the columns of a table; by default the usual ones are recognised.
+        users: name of a table of users beside the events; none where empty.
 
     Raises:
         InputError: the source cannot be read, or nothing is left of it.
@@ -54,8 +56,9 @@ def prepare(path: Path, folder: Path, *, min_count: int = 5, columns: Columns = 
     if (path / META).is_file():
         return load(path)
     files = sources(path, columns)
+    people = [users_beside(files[0], users)] if users else []
     options = {"layout": LAYOUT, "min_count": min_count, "columns": columns.plain()}
-    mark = sha256((fingerprint(files) + json.dumps(options, sort_keys=True)).encode()).hexdigest()
+    mark = sha256((fingerprint([*files, *people]) + json.dumps(options, sort_keys=True)).encode()).hexdigest()
     name = _name(files[0])
     target = folder / f"{name}-{mark[:12]}"
     if not _is_whole(target):
@@ -66,7 +69,10 @@ def prepare(path: Path, folder: Path, *, min_count: int = 5, columns: Columns = 
             )
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=folder, prefix=f".{target.name}-") as scratch:
-            save(_interactions(events, files[0], name, mark, min_count, Path(scratch)), target)
+            made = _interactions(events, files[0], name, mark, min_count, Path(scratch))
+            for table in people:
+                made = replace(made, user_features=features(read_users(table), made.user_ids, of="user"))
+            save(made, target)
     return load(target)
 
 

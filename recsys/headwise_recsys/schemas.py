@@ -1,12 +1,13 @@
 """What is asked of the recommender over HTTP and what it answers, as clients and the OpenAPI page know it."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
 from headwise.serving.openapi import problem_responses
 from headwise_recsys.ids import Id
 
+Feature: TypeAlias = str | float | list[str | float] | None  # a category, a number, several categories or a vector
 MAX_EXPLAINED = 100  # items of an answer that is explained
 POOL = 200  # items that diversity and quotas choose from
 
@@ -69,6 +70,14 @@ class RecommendationRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=T
             description='What was done with each item of `history`, such as "view" or "buy", by the names of the data. Needed by '
             "a model whose settings have `event_types`; others pass them over. A type that the model does not know is refused, "
             'or with "on_unknown": "ignore" says nothing.'
+        ),
+    ] = None
+    user: Annotated[
+        dict[str, Feature] | None,
+        msgspec.Meta(
+            description='What is known of the user, by the names of the data: {"gender": "F", "age": 25}. Read by a model '
+            "whose settings name `user_features`; others pass it over. What is left out, or a category that the model does not "
+            "know, says nothing."
         ),
     ] = None
     explain: Annotated[

@@ -23,13 +23,14 @@ from headwise.serving.inference import Inference
 from headwise.serving.problems import Refusal
 from headwise.serving.service import Endpoint
 from headwise.serving.session import Session
-from headwise_recsys.beside import TYPES, Beside, Reading, padded
+from headwise_recsys.beside import TYPES, Beside, Reading, known_of_users, padded
 from headwise_recsys.ids import Id
 from headwise_recsys.leaving_out import drops
 from headwise_recsys.likeness import Likeness
 from headwise_recsys.schemas import (
     MAX_EXPLAINED,
     POOL,
+    Feature,
     Model,
     Read,
     Recommendation,
@@ -131,6 +132,7 @@ class Recommender:
         times: Sequence[float] | None = None,
         at: float | None = None,
         events: Sequence[str] | None = None,
+        user: Mapping[str, Feature] | None = None,
         diversity: float = 0.0,
         at_most: Mapping[str, int] | None = None,
         explain: bool = False,
@@ -147,6 +149,7 @@ class Recommender:
             times: of the history in seconds, for a model that is `timed`.
             at: when it is asked, in seconds, for a model that reads `query_time`; None is now.
             events: what was done with each item of the history, for a model that has `event_types`.
+            user: what is known of the user, for a model that has `user_features`.
             diversity: from 0 to 1, how unlike each other the items shall be.
             at_most: how many items may share a category of a feature.
             explain: add what the answer came from.
@@ -166,6 +169,7 @@ class Recommender:
             times=None if times is None else list(times),
             at=at,
             events=None if events is None else list(events),
+            user=None if user is None else dict(user),
             explain=explain,
         )
         query, unknown = self._encode(request)
@@ -411,7 +415,8 @@ def load(folder: Path, *, name: str = KIND, version: str | None = None, threads:
     if not ids or len(titles) != len(ids):
         raise InputError(f"{folder}: items.json holds {len(ids)} ids, titles.json {len(titles)} titles; export again")
     types: list[str] = read_table(folder / TYPES, list[str]) if card.settings.get("event_types") else []
-    reads = Reading(card.settings, types)
+    features = known_of_users(folder) if card.settings.get("user_features") else ()
+    reads = Reading(card.settings, types, features)
     session = Session(folder / GRAPH, inputs=(*INPUTS, *reads.inputs), outputs=OUTPUTS, threads=threads)
     if kept := Examples.load(folder):
         kept.check(session.run, OUTPUTS, folder / GRAPH)

@@ -9,8 +9,9 @@ from torch import nn
 
 from headwise.errors import InputError
 from headwise_pipelines.recsys.presets import PRESETS, ExportSettings, LossSettings, RecsysConfig, SASRecSettings
-from headwise_pipelines.recsys.train import build
+from headwise_pipelines.recsys.train import build, chosen_of
 from headwise_recsys.interactions import Interactions
+from headwise_recsys.item_features import Tags
 from headwise_recsys.model import HSTU, Cosine, PositionAndTime, QueryTime, SASRec, Sessions, Transition
 from headwise_recsys.splits import leave_one_out
 
@@ -64,6 +65,20 @@ def test_times_are_needed_where_the_model_looks_at_them() -> None:
         with pytest.raises(InputError, match=r"toys: .* need the time of each event and toys.csv has none"):
             built(timeless, **settings)
     assert built(timeless).timed is False
+
+
+def test_users_are_told_of_where_a_table_of_them_was_read() -> None:
+    with pytest.raises(
+        InputError, match=r"toys: model.user_features \(all\) .* of its users; known: nothing, name a table"
+    ):
+        chosen_of("all", DATA.user_features, DATA, "user")
+    team = Tags("team", ("blue", "red"), np.array([[0], [1]], np.int32))
+    known = replace(DATA, user_features=(team,))
+    assert chosen_of("team", known.user_features, known, "user") == (team,)
+    model = built(known, user_features="all")
+    assert model.beside == ("user",)
+    assert model.context["user"].weight.shape == (14, 2)
+    assert built(known).beside == ()
 
 
 def test_types_are_needed_where_the_model_tells_them_apart() -> None:

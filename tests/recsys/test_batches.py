@@ -22,6 +22,7 @@ from headwise_recsys.batches import (
     pack,
 )
 from headwise_recsys.interactions import Interactions
+from headwise_recsys.item_features import Tags
 from headwise_recsys.splits import Queries, leave_one_out, temporal
 
 WINDOW, ITEMS = 7, 31
@@ -238,6 +239,17 @@ def test_types_are_told_and_some_alone_are_learned() -> None:
     halves = [PackedRows(data, 7, learned=learned, part=Part(rank, 2))[windows] for rank in range(2)]
     counts = [int((half.targets > 0).sum()) for half in halves]
     assert [half.weight for half in halves] == [2 * count / sum(counts) for count in counts]
+
+
+def test_whose_history_it_is() -> None:
+    data = interactions([3, 23, 5, 2])
+    team = Tags("team", ("blue", "red"), np.array([[0], [1], [2], [0], [1]], np.int32))
+    data = replace(data, user_features=(team,))
+    windows = [np.array([[9, 11, 14], [0, 0, 2]]), np.array([[26, 26, 29]])]
+    user = PackedRows(data, 7, beside=("user",))[windows].context["user"]
+    assert user.tolist() == [[[0, 1], [1, 0]], [[0, 0], [0, 0]]]
+    queries = Queries(np.array([0, 26, 31]), np.array([2, 27, 32]), np.array([2, 27, 32]))
+    assert ask(data, queries, 5, ("user",)).beside["user"].tolist() == [[1, 0], [0, 0], [1, 0]]
 
 
 def test_what_is_asked() -> None:

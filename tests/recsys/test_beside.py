@@ -5,6 +5,7 @@ import pytest
 
 from headwise.errors import InputError
 from headwise_recsys.beside import Beside, Reading
+from headwise_recsys.item_features import Tags
 from headwise_recsys.schemas import RecommendationRequest
 
 ALL = {"timed": True, "query_time": True, "event_types": True}
@@ -57,6 +58,20 @@ def test_everything_at_once_by_hand() -> None:
 def test_what_does_not_fit_is_refused(more: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         Reading(ALL, ("buy", "view")).read(request(**more))
+
+
+def test_what_is_known_of_the_user() -> None:
+    hobby = Tags("hobby", ("art", "golf"), np.zeros((1, 1), np.int32))
+    reading = Reading({"user_features": True}, features=(hobby,))
+    assert reading.inputs == ("user",)
+    known = [reading.read(request(user=user)) for user in ({"hobby": "golf"}, {"hobby": "chess"}, {}, None)]
+    arrays = reading.arrays(known)
+    assert arrays["user"].tolist() == [[0, 1], [0, 0], [0, 0], [0, 0]]
+    assert arrays["user"].dtype == np.float32
+    assert reading.example(3) == {"user": {"hobby": "art"}}
+    assert reading.longest(3).user == [0, 0]
+    with pytest.raises(InputError, match="user: height is nothing that this model knows of users, which is hobby"):
+        reading.read(request(user={"height": 3}))
 
 
 def test_a_type_that_is_not_known_may_be_ignored() -> None:

@@ -27,7 +27,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "hierarchical": {"kernel": lambda: Hierarchical(22, 4)},
     "sessions": {"kernel": lambda: Sessions(22, 3600), "timed": True},
     "timed": {"bias": lambda: PositionAndTime(1, WINDOW), "timed": True},
-    "types": {"types": 3, "rotary": True},
+    "types and user": {"types": 3, "user": 5, "rotary": True},
 }
 
 
@@ -79,7 +79,7 @@ def remembered(answer: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix("next_"): value for name, value in answer.items() if name.startswith("next_")}
 
 
-QUICK = ("learned positions", "types")
+QUICK = ("learned positions", "types and user")
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_event_by_event_the_answer_is_that_to_the_whole_history(variant: str, tm
     lists = {"k": torch.tensor(K), "exclude": torch.tensor([[2, 3]] * 4), "allow": torch.zeros(4, 1, dtype=torch.long)}
     lists["allow"] = torch.tensor([[0] * 15, list(range(3, 18)), [0] * 15, [0] * 15])
     items, times = histories()
-    memory = empty(model, len(items), WINDOW)
+    memory, users = empty(model, len(items), WINDOW), torch.rand(4, 5)
     # At first as many as each row has, then as many for each row that has more.
     stops = [[1, 3, 7, 2], [1, 4, 8, 3], [1, 5, 9, 4], [1, 5, 13, 8]]
     starts = [0] * 4
@@ -100,13 +100,19 @@ def test_event_by_event_the_answer_is_that_to_the_whole_history(variant: str, tm
         new = {"events": padded([items[row][starts[row] : stop[row]] for row in rows], left=True)}
         known = {"times": times, "types": [[1 + item % 3 for item in row] for row in items]}
         for name in model.beside:
+            if name == "user":
+                new[name] = users[rows]
+                continue
             new[name] = padded([known[name][row][starts[row] : stop[row]] for row in rows], left=True)
         asked = {name: value if name == "k" else value[rows] for name, value in lists.items()}
         answer = append(new | {name: value[rows] for name, value in memory.items()} | asked)
         for name, value in remembered(answer).items():
             memory[name] = memory[name].index_copy(0, torch.tensor(rows), value)
         history = padded([items[row][: stop[row]] for row in rows], left=False)
-        moments = [padded([known[name][row][: stop[row]] for row in rows], left=False) for name in model.beside]
+        moments = [
+            users[rows] if name == "user" else padded([known[name][row][: stop[row]] for row in rows], left=False)
+            for name in model.beside
+        ]
         lengths = torch.tensor([stop[row] for row in rows])
         want = whole(history, lengths, asked["k"], asked["exclude"], asked["allow"], *moments)
         assert torch.equal(answer["items"], want[0])

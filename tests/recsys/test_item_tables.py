@@ -2,8 +2,8 @@ import re
 
 import pytest
 
-from headwise.errors import InputError
-from headwise_recsys.item_tables import beside, read_items
+from headwise.errors import InputError, NotFound
+from headwise_recsys.item_tables import beside, read_items, read_users, users_beside
 
 pl = pytest.importorskip("polars")
 
@@ -87,3 +87,19 @@ def test_says_what_is_wrong(tmp_path, name, text, message):
     with pytest.raises(InputError, match=re.escape(message)) as error:
         table(tmp_path, name, text)
     assert str(error.value).startswith(str(tmp_path / name))
+
+
+def test_users_of_movielens_and_of_a_table(tmp_path):
+    (tmp_path / "users.dat").write_text("1::F::1::10::48067\n2::M::56::16::70072\n")
+    frame = read_users(tmp_path / "users.dat")
+    assert frame.columns == ["user", "gender", "age", "occupation"]
+    assert frame.rows() == [(1, ["F"], ["1"], ["10"]), (2, ["M"], ["56"], ["16"])]
+    (tmp_path / "u.user").write_text("1|24|M|technician|85711\n2|53|F|other|94043\n")
+    assert read_users(tmp_path / "u.user").rows() == [(1, 24.0, ["M"], ["technician"]), (2, 53.0, ["F"], ["other"])]
+    (tmp_path / "people.csv").write_text("uid,team,name\na,x|y,1\nb,x,2\n")
+    assert read_users(tmp_path / "people.csv").rows() == [("a", ["x", "y"], ["1"]), ("b", ["x"], ["2"])]
+    (tmp_path / "people.csv").write_text("uid,team\na,x\na,y\n")
+    with pytest.raises(InputError, match=r"people\.csv: user 'a' stands there more than once"):
+        read_users(tmp_path / "people.csv")
+    with pytest.raises(NotFound, match=r"none\.csv: there is no such table of users beside the events"):
+        users_beside(tmp_path / "users.dat", "none.csv")

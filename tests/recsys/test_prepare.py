@@ -66,6 +66,20 @@ def test_types_of_events_travel_with_them(tmp_path, monkeypatch):
     assert own == [("a", "view"), ("c", "cart"), ("b", "view"), ("b", "buy"), ("a", "buy")]
 
 
+def test_a_table_of_users_is_read_where_it_is_named(tmp_path):
+    path = table(tmp_path / "made.csv", [(7, "b", 9), (11, "a", 3), (5, "c", 2)])
+    (tmp_path / "people.csv").write_text("user,team\n11,red\n7,blue|red\n3,green\n")
+    plain = prepare(path, tmp_path / "prepared", min_count=1)
+    assert plain.user_features == ()
+    data = prepare(path, tmp_path / "prepared", min_count=1, users="people.csv")
+    assert data.fingerprint != plain.fingerprint
+    assert data.user_ids == [5, 7, 11]
+    [team] = data.user_features
+    assert team.vocabulary == ("blue", "red")
+    assert team.values.tolist() == [[0, 0], [0, 0], [1, 2], [2, 0]]
+    assert prepare(path, tmp_path / "prepared", min_count=1).fingerprint == plain.fingerprint
+
+
 def test_a_column_that_cannot_hold_types_is_refused(tmp_path, monkeypatch):
     path = table(tmp_path / "made.csv", [("u", "a", time) for time in range(5)])
     monkeypatch.setattr("headwise_recsys.prepare.MOST_TYPES", 3)

@@ -77,8 +77,8 @@ def evaluate(
     if taken := next((model.name for model in models if model.name in BASELINES), ""):
         raise InputError(f"{taken}: a baseline is called so, too; name the folder as ./{taken}")
     least = max(int(model.config.get("min_count", 1)) for model in models)
-    columns, targets = _read_as([model.config for model in models])
-    data = prepare(path, work / "data", min_count=least, columns=columns)
+    columns, users, targets = _read_as([model.config for model in models])
+    data = prepare(path, work / "data", min_count=least, columns=columns, users=users)
     served = {model.name: Served(model.folder, data) for model in models}
     if not other_data:
         for model in models:
@@ -115,12 +115,16 @@ def evaluate(
     )
 
 
-def _read_as(configs: Sequence[Mapping[str, Any]]) -> tuple[Columns, tuple[str, ...]]:
-    # Which columns are read and what is asked for decides the queries, too.
-    ways = {(Columns(**config.get("columns", {})), types_of(config.get("targets", ""))) for config in configs}
+def _read_as(configs: Sequence[Mapping[str, Any]]) -> tuple[Columns, str, tuple[str, ...]]:
+    # What is read and what is asked for must be the same for all.
+    ways = {
+        (Columns(**config.get("columns", {})), str(config.get("users", "")), types_of(config.get("targets", "")))
+        for config in configs
+    }
     if len(ways) > 1:
         raise InputError(
-            "the models read other columns of events, or predict other types of them; evaluate each by itself"
+            "the models read other columns of events or other tables of users, or predict other types of events; evaluate each "
+            "by itself"
         )
     return ways.pop()
 

@@ -17,7 +17,7 @@ from headwise_pipelines.recsys.appending import EventByEvent
 from headwise_pipelines.recsys.presets import ExportSettings
 from headwise_pipelines.recsys.scan import prove_scan
 from headwise_recsys.batches import ask
-from headwise_recsys.beside import TYPES
+from headwise_recsys.beside import TYPES, USERS
 from headwise_recsys.graph import MAX_K, explanation_graph, recommender_graph
 from headwise_recsys.incremental import append_graph
 from headwise_recsys.interactions import Interactions
@@ -90,6 +90,8 @@ def export(
             some = asked[:2][-1]  # with lists to exclude and allow, where there are queries enough
             Examples(some, runner.by_graph(some)).save(draft)
             _write_json(draft / "items.json", data.item_ids)
+            if "user" in model.beside:
+                _write_json(draft / USERS, [feature.facts() for feature in data.user_features])
             if "types" in model.beside:
                 _write_json(draft / TYPES, data.type_names)
             if data.titles is not None:
@@ -116,6 +118,7 @@ def settings(model: SASRec) -> dict[str, Any]:
         "timed": model.timed,
         "query_time": "at" in model.beside,
         "event_types": "types" in model.beside,
+        "user_features": "user" in model.beside,
         "repeats": model.repeats,
     }
 

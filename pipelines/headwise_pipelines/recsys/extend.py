@@ -17,7 +17,7 @@ from headwise_pipelines.recsys.export import export, settings
 from headwise_pipelines.recsys.matching import ITEM_TABLES
 from headwise_pipelines.recsys.presets import PRESETS, RecsysConfig
 from headwise_pipelines.recsys.report import SPLITS
-from headwise_pipelines.recsys.train import build, features_of
+from headwise_pipelines.recsys.train import build, chosen_of, features_of
 from headwise_pipelines.start import start_from
 from headwise_recsys.interactions import Interactions
 from headwise_recsys.item_encoding import more, titles
@@ -59,9 +59,11 @@ def extend(reference: str, items: Path, out: Path, *, data: Path, work: Path) ->
             f"{reference}: this model knows items by their ids alone, so new ones need training; "
             "train it with --model.features all"
         )
-    known = prepare(existing(data, made["preset"]), work / "data", min_count=config.min_count, columns=config.columns)
+    source = existing(data, made["preset"])
+    known = prepare(source, work / "data", min_count=config.min_count, columns=config.columns, users=config.users)
     if known.fingerprint != made["data"]["fingerprint"]:
         raise InputError(f"{data}: not the data that {reference} was trained on, {made['data']['source']}; give those")
+    known = replace(known, user_features=chosen_of(config.model.user_features, known.user_features, known, "user"))
     grown = _grown(replace(known, features=features_of(config.model, known)), items)
     split = SPLITS[config.split](known, targets=config.target_types)
     model = _widened(build(config, grown, split), start.weights)

@@ -29,6 +29,8 @@ class SASRecSettings:
         query_time: whether each item knows when the next one is asked for, so that the model knows when it is asked. Its figures
             are of a class of their own, and the memory of `export.incremental` is not to be had.
         event_types: whether each item knows what was done with it; the data need a column for that, named by `columns.event`.
+        user_features: names of what is known of users that each item of a history is told, with commas between; `all` takes
+            everything that the table of `users` holds.
         head: how an item is compared with what is expected; `cosine` has a learned temperature.
         transition: rank of what is added for how each item follows the last one; 0 adds nothing.
         gated: gates on the residual branches (LiGR).
@@ -50,6 +52,7 @@ class SASRecSettings:
     positions: Literal["learned", "sinusoidal", "rotary", "relative", "alibi", "timed"] = "learned"
     query_time: bool = False
     event_types: bool = False
+    user_features: str = ""
     head: Literal["dot", "cosine"] = "dot"
     transition: int = 0
     gated: bool = False
@@ -134,6 +137,7 @@ class RecsysConfig:
     Attributes:
         min_count: users and items with fewer events are left out, counted once on the raw data.
         columns: names of the columns of a table of events; the usual ones are found without.
+        users: name of a table of users that stands beside the events, such as `users.dat`; none is read where it is empty.
         targets: names of types of events, with commas between, that alone are learned and asked for, such as `buy`; those of
             other types are context. All where it is empty.
         split: which events are predicted; reports give the baselines of both splits where the data has times.
@@ -152,6 +156,7 @@ class RecsysConfig:
 
     min_count: int = 5
     columns: Columns = USUAL
+    users: str = ""
     targets: str = ""
     split: Literal["leave-one-out", "temporal"] = "leave-one-out"
     repeats: bool = False

@@ -15,6 +15,7 @@ from headwise_recsys.interactions import Interactions
 from headwise_recsys.metrics import Floats
 from headwise_recsys.service import Ranking, load
 from headwise_recsys.splits import Queries
+from headwise_recsys.user_rows import told
 
 BATCH = 1024  # queries whose histories are lists at once
 
@@ -107,10 +108,14 @@ class Served:
         times = none if data.times is None else data.times
         numbers = np.array([0, *(reads.types.get(name, 0) for name in data.type_names)])
         types = none if data.types is None else data.types
+        whose = np.searchsorted(data.offsets, queries.targets, side="right").tolist()
+        names = {each.name for each in reads.features}
+        known_of = [each for each in data.user_features if each.name in names]
+        users = [reads.user(told(known_of, user)) for user in whose]
         asked = (times[queries.targets] if moments is None else moments).tolist()
         return [
-            Beside(times[span][known > 0].tolist(), moment, numbers[types[span][known > 0]].tolist())
-            for (span, known), moment in zip(self._known(data, queries), asked, strict=True)
+            Beside(times[span][known > 0].tolist(), moment, numbers[types[span][known > 0]].tolist(), user)
+            for (span, known), moment, user in zip(self._known(data, queries), asked, users, strict=True)
         ]
 
     def _known(self, data: Interactions, queries: Queries) -> Iterator[tuple[slice, NDArray[np.int64]]]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import torch
@@ -34,6 +34,7 @@ from headwise_recsys.model import Content, PositionAndTime, SASRec, Sessions, sa
 from headwise_recsys.prepare import prepare
 from headwise_recsys.splits import Split, of_types, spans
 from headwise_recsys.task import ModelScorer, RecommenderTask
+from headwise_recsys.user_rows import size
 
 MONITOR: Final = "valid/ndcg_10"
 MODE: Final = "max"
@@ -118,6 +119,7 @@ def build(config: RecsysConfig, data: Interactions, split: Split) -> SASRec:
         timed=model.timed,
         query_time=model.query_time,
         types=len(data.type_names) if model.event_types else 0,
+        user=size(data.user_features) if model.user_features else 0,
         gated=model.gated,
         swiglu=model.swiglu,
         cosine=model.head == "cosine",
@@ -145,14 +147,29 @@ def features_of(model: SASRecSettings, data: Interactions) -> tuple[Feature, ...
     Raises:
         InputError: the data do not have them.
     """
-    if not model.features:
+    return chosen_of(model.features, data.features, data, "item")
+
+
+def chosen_of(
+    names: str, features: Sequence[Feature], data: Interactions, of: Literal["item", "user"]
+) -> tuple[Feature, ...]:
+    """The features that a setting names, with commas between, or all.
+
+    Raises:
+        InputError: the data do not have them.
+    """
+    if not names:
         return ()
-    known = {feature.name: feature for feature in data.features}
-    wanted = list(known) if model.features == "all" else [name.strip() for name in model.features.split(",")]
+    known = {feature.name: feature for feature in features}
+    wanted = list(known) if names == "all" else [name.strip() for name in names.split(",")]
     if not known or not known.keys() >= set(wanted):
+        flag, remedy = {
+            "item": ("features", "put a table of items beside the events"),
+            "user": ("user_features", "name a table of users as users"),
+        }[of]
         raise InputError(
-            f"{data.name}: model.features ({model.features}) asks for what is not known of its items; known: "
-            f"{', '.join(known) or 'nothing, put a table of items beside the events'}"
+            f"{data.name}: model.{flag} ({names}) asks for what is not known of its {of}s; known: "
+            f"{', '.join(known) or f'nothing, {remedy}'}"
         )
     return tuple(known[name] for name in wanted)
 
@@ -177,7 +194,10 @@ def _bias(model: SASRecSettings) -> Callable[[], Bias] | None:
 
 
 def _divided(order: Order, config: RecsysConfig) -> tuple[Interactions, Split]:
-    data = prepare(order.data, order.work / "data", min_count=config.min_count, columns=config.columns)
+    data = prepare(
+        order.data, order.work / "data", min_count=config.min_count, columns=config.columns, users=config.users
+    )
+    data = replace(data, user_features=chosen_of(config.model.user_features, data.user_features, data, "user"))
     split = SPLITS[config.split](data, targets=config.target_types)
     if config.repeats:
         split = split.repeating()

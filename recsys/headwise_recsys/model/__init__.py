@@ -7,6 +7,7 @@ hstu      a block without softmax and without feed-forward
 sessions  attention within the running session, and on earlier ones as a whole
 biases    how far back an item lies, in positions and in time
 event_types  what was done with an item
+user      who the user is
 query_time  when the next item is asked for
 heads     how an item is compared with what is expected: dot product, cosine, transition from the last item
 """
@@ -20,6 +21,7 @@ from headwise_recsys.model.items import Items
 from headwise_recsys.model.query_time import QueryTime
 from headwise_recsys.model.sasrec import SASRec, sasrec
 from headwise_recsys.model.sessions import Sessions
+from headwise_recsys.model.user import User
 
 __all__ = [
     "HSTU",
@@ -34,5 +36,6 @@ __all__ = [
     "SASRec",
     "Sessions",
     "Transition",
+    "User",
     "sasrec",
 ]

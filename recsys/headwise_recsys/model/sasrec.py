@@ -30,8 +30,13 @@ from headwise_recsys.model.heads import Cosine, Dot, Head, Transition
 from headwise_recsys.model.hstu import HSTU
 from headwise_recsys.model.items import Items
 from headwise_recsys.model.query_time import QueryTime
+from headwise_recsys.model.user import User
 
-CONTEXT: Final = ("at", "types")  # what may be known of a token beside item and place, in the order of a graph's inputs
+CONTEXT: Final = (
+    "at",
+    "types",
+    "user",
+)  # what may be known of a token beside item and place, in the order of a graph's inputs
 NOTHING: Final[Mapping[str, Tensor]] = MappingProxyType({})
 
 
@@ -50,7 +55,7 @@ class SASRec(nn.Module):
         dropout: on the embedded history.
         timed: whether the encoder looks at the times of events.
         context: adds to each token what else is known of it, by the names of `CONTEXT`: `at`, when the next item is asked
-            for; `types`, what was done.
+            for; `types`, what was done; `user`, who the user is.
         repeats: whether items of the history may be recommended again.
         content: makes an item's vector from its features too; see `Items`.
         chosen: with `content`, which items were chosen in training, row 0 for padding; all where None.
@@ -122,7 +127,8 @@ class SASRec(nn.Module):
             history: items, oldest first.
             lengths: how many items each row holds.
             beside: what the model reads beside them, in the order of its `beside`: `times` of the events in seconds
-                [batch, time]; `at`, when the next item is asked for [batch]; `types` of the events [batch, time].
+                [batch, time]; `at`, when the next item is asked for [batch]; `types` of the events [batch, time]; `user`, what
+                is known of whoever asks [batch, size].
 
         Raises:
             ValueError: the rows are longer than the window, or something that the model reads is not given.
@@ -199,6 +205,8 @@ class SASRec(nn.Module):
         if "at" in known:
             last = at.position == lengths[:, None] - 1
             known["at"] = torch.where(last, known["at"][:, None], at.time.roll(-1, 1))
+        if "user" in known:
+            known["user"] = known["user"][:, None]
         return at, known
 
     def _embed(self, history: Tensor, at: Coordinates, context: Mapping[str, Tensor]) -> Tensor:
@@ -227,6 +235,7 @@ def sasrec(
     timed: bool = False,
     query_time: bool = False,
     types: int = 0,
+    user: int = 0,
     gated: bool = False,
     swiglu: bool = False,
     cosine: bool = False,
@@ -253,6 +262,7 @@ def sasrec(
         timed: whether the bias looks at the times of events.
         query_time: whether each item knows when the next one is asked for.
         types: of events that are told apart; 0 tells none.
+        user: numbers that tell of a user; 0 tells nothing.
         gated: gates on the residual branches (LiGR).
         swiglu: SwiGLU in place of a GELU feed-forward.
         cosine: compares directions, with a learned temperature, in place of the dot product.
@@ -283,6 +293,8 @@ def sasrec(
         context["at"] = QueryTime(width)
     if types:
         context["types"] = EventTypes(types, width)
+    if user:
+        context["user"] = User(user, width)
     head: Head = Cosine() if cosine else Dot()
     if transition:
         head = Transition(head, items, transition, dropout=dropout)

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from headwise.attention import Coordinates, RelativeBias, rows
-from headwise_recsys.model import PositionAndTime, SASRec, sasrec
+from headwise_recsys.model import PositionAndTime, SASRec, User, sasrec
 
 ITEMS, WINDOW, WIDTH = 29, 13, 22
 
@@ -143,7 +143,7 @@ def test_what_a_model_reads_beside_the_history_must_be_given() -> None:
     plain = scattered(sasrec(ITEMS, window=WINDOW, width=WIDTH, blocks=1, heads=1))
     with pytest.raises(ValueError, match="the model reads nothing beside the history"):
         plain.expects(items, lengths, items * 1009)
-    with pytest.raises(ValueError, match="context may hold at, types, not weather"):
+    with pytest.raises(ValueError, match="context may hold at, types, user, not weather"):
         SASRec(ITEMS, WIDTH, plain.encoder, window=WINDOW, context={"weather": nn.Identity()})
 
 
@@ -198,6 +198,36 @@ def test_what_was_done_counts_and_what_is_unknown_does_not() -> None:
     together = model(items, rows(lengths, 11), {"types": types})
     other = model(items, rows(lengths, 11), {"types": torch.where(torch.arange(11) >= 5, 3, types)})
     close(other[:, :5], together[:, :5])
+
+
+def test_who_the_user_is_counts_in_each_history_of_a_row() -> None:
+    model = scattered(sasrec(ITEMS, window=WINDOW, width=WIDTH, blocks=2, heads=1, user=5))
+    items, lengths = histories(3, 4)
+    users = torch.eye(5)[[1, 3]]
+    alone = model.expects(items, lengths, users)
+    assert ((model.expects(items, lengths, users.flip(0)) - alone).abs().amax(1) > 1e-3).all()
+    packed = torch.cat([items[0, :3], items[1], torch.zeros(2, dtype=torch.long)])[None]
+    at = Coordinates(
+        torch.tensor([[0, 1, 2, 0, 1, 2, 3, 0, 0]]),
+        torch.tensor([[1] * 3 + [2] * 4 + [0] * 2]),
+        torch.zeros_like(packed),
+    )
+    together = model(packed, at, {"user": users[None]})[0]
+    close(together[[2, 6]], alone)
+    plain = scattered(sasrec(ITEMS, window=WINDOW, width=WIDTH, blocks=2, heads=1))
+    plain.load_state_dict({name: value for name, value in model.state_dict().items() if "context" not in name})
+    close(model.expects(items, lengths, torch.zeros(2, 5)), plain.expects(items, lengths))
+
+
+def test_some_users_are_taken_for_unknown_in_training() -> None:
+    torch.manual_seed(3)
+    user = User(5, 7, dropout=0.25)
+    at = rows(torch.tensor([2]).expand(1009), 2)
+    known = torch.ones(1009, 1, 5)
+    dropped = (user(known, at) == 0).all(2)
+    assert torch.equal(dropped[:, 0], dropped[:, 1])
+    assert 0.2 < dropped.float().mean() < 0.3
+    assert not (user.eval()(known, at) == 0).any()
 
 
 def test_a_history_longer_than_the_window_is_refused(model: SASRec) -> None:
