@@ -91,7 +91,8 @@ class Transcriber:
         if not self.voice or not heard.text:
             return heard
         words = word_frames(log_probs, heard.text, self.vocabulary)
-        if spoken(waveform, self._seconds(words, waveform)):
+        clearness = float(np.mean([word.heard for word in words]))
+        if spoken(waveform, self._seconds(words, waveform), clearness):
             return heard
         silence = float(log_probs[:, BLANK].sum(dtype=np.float64))
         return replace(heard, text="", score=silence, acoustic=silence, language=0.0)

@@ -1,6 +1,7 @@
 """Whether somebody speaks where words were read off: a voice is clear and never still, and stands out. NumPy alone.
 
-A recogniser that never heard noise reads words off it. What it read is kept where there is a voice, or a marked contrast.
+A recogniser that never heard noise reads words off it, and not very clearly. What it read is kept where there is a voice, a
+marked contrast, or no doubt.
 """
 
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from headwise_speech.audio import SAMPLE_RATE
 # Chosen on AN4's development set and one half of the noises; docs/decoding.md has the other half.
 VOICED = 0.25  # of `voiced`
 CONTRAST = 12.0  # dB of `contrast`
+CLEARNESS = 0.97  # of what the recogniser heard
 
 _EVERY = 4  # samples that are averaged into one: 4 kHz holds all that a pitch needs
 _RATE = SAMPLE_RATE // _EVERY  # Hz
@@ -34,14 +36,17 @@ Flags = npt.NDArray[np.bool_]
 Curve = npt.NDArray[np.floating[Any]]
 
 
-def spoken(waveform: Waveform, words: Sequence[tuple[float, float]]) -> bool:
+def spoken(waveform: Waveform, words: Sequence[tuple[float, float]], clearness: float = 0.0) -> bool:
     """Whether the words of a recording may have been said.
 
     Args:
         waveform: [samples] of 16 kHz.
         words: start and end of each, in seconds.
+        clearness: how clearly the recogniser heard them, from 0 to 1.
     """
-    return bool(words) and (voiced(waveform, words) >= VOICED or contrast(waveform, words) >= CONTRAST)
+    if not words:
+        return False
+    return clearness >= CLEARNESS or contrast(waveform, words) >= CONTRAST or voiced(waveform, words) >= VOICED
 
 
 def voiced(waveform: Waveform, words: Sequence[tuple[float, float]]) -> float:

@@ -33,6 +33,7 @@ from headwise_speech.text import Vocabulary
 
 pytestmark = pytest.mark.slow
 
+LANGUAGE = "language.arpa.gz"
 SIZES = {"train": 61, "valid": 13, "test": 17}
 TINY = {
     "model.width": 20,
@@ -72,12 +73,13 @@ def test_run_is_finished_whole_and_registered(heard) -> None:
 
 def test_model_folder_is_complete(heard) -> None:
     card = read_card(heard.model)
-    assert card.files.keys() == {"recogniser.onnx", "explanation.onnx", "vocabulary.json", "words.json", "pairs.json"}
+    assert card.files.keys() == {"recogniser.onnx", "explanation.onnx", "vocabulary.json", "words.json", LANGUAGE}
     assert card.settings == {
         "sample_rate": 16000,
         "hop": 640,
+        "voice": True,
         "decoder": "lexicon",
-        "beam": {"width": 7, "weight": 0.3, "bonus": 11.0},
+        "beam": {"unit": "word", "width": 7, "weight": 0.3, "bonus": 11.0},
     }
     for parity in (card.parity, card.parity["explanation"]):
         assert parity["max_difference"] <= parity["tolerance"]

@@ -59,6 +59,12 @@ def test_a_whisper_stands_out() -> None:
     assert spoken(whisper, WORDS)
 
 
+def test_what_is_heard_without_doubt_was_said() -> None:
+    assert spoken(noise(0.01), WORDS, 0.98)
+    assert not spoken(noise(0.01), WORDS, 0.96)
+    assert not spoken(noise(0.01), [], 1.0)
+
+
 def test_where_a_voice_is_matters() -> None:
     early = hum(glide()) * (TIME < 1)
     assert voiced(early, [(0.2, 0.8)]) == 1.0

@@ -13,8 +13,9 @@ from headwise_pipelines.speech.presets import DecoderSettings
 from headwise_speech import decoding
 from headwise_speech.frontend import HOP, SAMPLE_RATE
 from headwise_speech.graph import RescoringGraph
-from headwise_speech.model import REDUCTION, Recogniser
+from headwise_speech.model import Recogniser
 from headwise_speech.rescoring import Encoded, Rescorer, TwoPass
+from headwise_speech.subsampling import REDUCTION
 from headwise_speech.text import Vocabulary, normalise
 from headwise_speech.transcription import Transcriber
 

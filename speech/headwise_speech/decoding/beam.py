@@ -50,7 +50,7 @@ class PrefixBeam:
         width: int = 32,
         weight: float = 0.5,
         bonus: float = 0.0,
-        cut: float = 1e-4,
+        cut: float = 1e-3,
     ) -> None:
         self.vocabulary = vocabulary
         self.lexicon = None if words is None else Lexicon(words, vocabulary)
