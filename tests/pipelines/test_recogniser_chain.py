@@ -77,7 +77,7 @@ def test_model_folder_is_complete(heard) -> None:
     assert card.settings == {
         "sample_rate": 16000,
         "hop": 640,
-        "voice": True,
+        "voice": False,
         "decoder": "lexicon",
         "beam": {"unit": "word", "width": 7, "weight": 0.3, "bonus": 11.0},
     }
