@@ -7,7 +7,7 @@ import soundfile
 import torch
 
 from headwise.errors import InputError
-from headwise_speech.batches import Drawn, SpeechBatches
+from headwise_speech.batches import SpeechBatches
 from headwise_speech.surroundings import Surroundings, mix, reverberate
 from headwise_speech.text import Vocabulary
 from headwise_speech.utterances import Utterances
@@ -68,15 +68,14 @@ def test_what_would_be_too_loud_is_made_softer(folder: Path) -> None:
 
 
 def test_only_training_utterances_are_elsewhere(folder: Path) -> None:
-    samples = (3000 * noise(3001)).to(torch.int16).numpy()
-    data = Utterances(
-        samples, np.array([0, 3001]), ["u"], ["YES"], [""], ["train"], 16_000, "one", fingerprint="", source=""
-    )
+    samples = (3000 * noise(6002)).to(torch.int16).numpy()
+    rows = ["u", "v"], ["YES", "YES"], ["", ""], ["train", "valid"]
+    data = Utterances(samples, np.array([0, 3001, 6002]), *rows, 16_000, "two", fingerprint="", source="")
     around = Surroundings(str(folder / "noises"), share=1.0)
     batches = SpeechBatches(data, Vocabulary.of(data.texts), seconds=1.0, speeds=(1.0,), surroundings=around)
-    [batch] = batches.train_dataloader()
-    assert torch.equal(batch.waveform[0], around(torch.from_numpy(data.waveform(0)), int(batch.seeds[0])))
-    assert torch.equal(batches.spoken[[Drawn(0, 1.0, 3)]].waveform[0], torch.from_numpy(data.waveform(0)))
+    [train], [valid] = batches.train_dataloader(), batches.val_dataloader()
+    assert torch.equal(train.waveform[0], around(torch.from_numpy(data.waveform(0)), int(train.seeds[0])))
+    assert torch.equal(valid.waveform[0], torch.from_numpy(data.waveform(1)))
 
 
 def test_a_folder_must_hold_recordings(tmp_path: Path) -> None:
