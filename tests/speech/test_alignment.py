@@ -1,4 +1,5 @@
-from itertools import product
+import warnings
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -122,3 +123,24 @@ def test_how_clearly_a_word_was_heard_by_hand() -> None:
     rows = np.log(np.array([[0.1, 0.1, 0.8, 0.0, 0.0], [0.2, 0.2, 0.6, 0.0, 0.0], [0.5, 0.1, 0.1, 0.2, 0.1]]) + 1e-12)
     [word] = word_frames(rows, "AB", VOCABULARY)
     assert word.heard == pytest.approx((0.8 * 0.2) ** 0.5)  # A in its best frame of two, B in its only one
+
+
+@pytest.mark.parametrize("seed", range(7))
+def test_it_is_torchaudios_forced_alignment_where_every_word_is_a_token(seed: int) -> None:
+    torch, functional = pytest.importorskip("torch"), pytest.importorskip("torchaudio.functional")
+    words = Vocabulary((BLANK, " AB", " C", " D"))
+    rng = np.random.default_rng(seed)
+    rows = np.log(rng.dirichlet(np.ones(4), 31)).astype(np.float32)
+    tokens = rng.integers(1, 4, 7)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it tells of its end in torchaudio 2.9
+        path, _ = functional.forced_align(torch.from_numpy(rows[None]), torch.from_numpy(tokens[None]), blank=0)
+    text = words.decode(tokens.tolist())
+    found = word_frames(rows, text, words)
+    assert [(word[1], word[2]) for word in found] == runs(path[0].tolist())
+
+
+def runs(path: list[int]) -> list[tuple[int, int]]:
+    """First frame and end of every run of one token."""
+    edges = [0, *(at for at in range(1, len(path)) if path[at] != path[at - 1]), len(path)]
+    return [(start, end) for start, end in pairwise(edges) if path[start]]
