@@ -21,7 +21,7 @@ from headwise.serving.bodies import json_response, read_json
 from headwise.serving.explanation import Explanation
 from headwise.serving.inference import Inference
 from headwise.serving.problems import Refusal
-from headwise.serving.service import Endpoint
+from headwise.serving.service import Endpoint, Socket
 from headwise.serving.session import Session
 from headwise_recsys.beside import TYPES, Beside, Reading, known_of_users, padded
 from headwise_recsys.ids import Id
@@ -253,6 +253,11 @@ class Recommender:
         """`POST /v1/recommendations`."""
         operation, schemas = described(KIND, self._example())
         return [Endpoint(PATH, self._answer, operation, schemas, MAX_BYTES, MAX_REQUESTS)]
+
+    @property
+    def sockets(self) -> list[Socket]:
+        """None."""
+        return []
 
     def agreement(self, first: bytes, second: bytes) -> float:
         """The share of recommended items that two answers have in common."""

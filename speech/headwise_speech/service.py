@@ -5,7 +5,7 @@ import math
 import os
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,14 +21,16 @@ from headwise.serving.batching import Batcher
 from headwise.serving.explanation import Explanation
 from headwise.serving.inference import Inference
 from headwise.serving.problems import Refusal
-from headwise.serving.service import Endpoint
+from headwise.serving.service import Endpoint, Socket
 from headwise.serving.session import Session
 from headwise_speech import audio
 from headwise_speech.alignment import WordFrames
 from headwise_speech.answers import Transcription, VerboseTranscription, Word, response, segments
 from headwise_speech.asking import Asked, asked, operation, upload
 from headwise_speech.decoding import HotWords, read_decoder
+from headwise_speech.live import Live
 from headwise_speech.rescoring import Encoded, TwoPass, read_rescorer
+from headwise_speech.streaming import Streamer, read_streamer
 from headwise_speech.transcription import TimedWord, Transcriber
 
 KIND = "recogniser"
@@ -71,6 +73,7 @@ class Recogniser:
         session: Session,
         explanation: Explanation,
         transcriber: Transcriber,
+        streamer: Streamer | None,
         *,
         name: str,
         version: str | None,
@@ -90,6 +93,7 @@ class Recogniser:
         self._session = session
         self._explanation = explanation
         self._transcriber = transcriber
+        self._live = None if streamer is None else Live(streamer, transcriber)
 
     def transcribe(
         self, source: Path | bytes, wanted: Asked = PLAIN, *, name: str | None = None
@@ -147,6 +151,11 @@ class Recogniser:
         described = operation([short, verbose], self.name, description=description)
         return [Endpoint(PATH, self._answer, described, schemas, MAX_BYTES, MAX_REQUESTS)]
 
+    @property
+    def sockets(self) -> list[Socket]:
+        """`/v1/audio/stream`, of a model that was trained to stream."""
+        return [self._live.socket] if self._live else []
+
     def agreement(self, first: bytes, second: bytes) -> float:
         """1 where two answers have the same text, else 0; of answers that are not JSON, the bytes count."""
         try:
@@ -160,7 +169,8 @@ class Recogniser:
         """Warms the graph up, then answers requests inside the block."""
         self._listen([np.zeros(audio.SAMPLE_RATE, np.float32)])
         with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="audio") as self._pool:
-            async with self.batcher.running(), self._explaining.running():
+            live = self._live.running() if self._live else nullcontext()
+            async with self.batcher.running(), self._explaining.running(), live:
                 yield
 
     async def _answer(self, request: Request) -> Response:
@@ -274,7 +284,10 @@ def load(
         hop=card.settings["hop"] / audio.SAMPLE_RATE,
         voice=card.settings.get("voice", False),
     )
-    return Recogniser(card, session, explanation, transcriber, name=name, version=version, max_seconds=max_seconds)
+    streamer = read_streamer(folder, threads=threads) if "stream" in card.settings else None
+    return Recogniser(
+        card, session, explanation, transcriber, streamer, name=name, version=version, max_seconds=max_seconds
+    )
 
 
 def _batch(waveforms: Sequence[Waveform]) -> dict[str, npt.NDArray[Any]]:

@@ -5,10 +5,12 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 from headwise.errors import InputError
 from headwise.serving.problems import Refusal, problem
@@ -65,7 +67,7 @@ class Access:
 
     def around(self, app: ASGIApp) -> ASGIApp:
         """The application behind its gate."""
-        gated = _Gate(app, self.keys) if self.keys else app
+        gated = _SameOrigin(_Gate(app, self.keys) if self.keys else app, self.origins)
         if not self.origins:
             return gated
         return CORSMiddleware(
@@ -78,20 +80,47 @@ class _Gate:
         self._app, self._keys = app, keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] not in OPEN and not self._opens(Headers(scope=scope)):
-            refusal = Refusal(
-                401,
-                "this server asks for an API key; send `Authorization: Bearer KEY`",
-                headers={"WWW-Authenticate": "Bearer"},
-            )
-            await problem(refusal, scope)(scope, receive, send)
+        if scope["type"] == "lifespan" or scope["path"] in OPEN or self._opens(Headers(scope=scope)):
+            await self._app(scope, receive, send)
             return
-        await self._app(scope, receive, send)
+        refusal = Refusal(
+            401,
+            "this server asks for an API key; send `Authorization: Bearer KEY`",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
+        await _refuse(refusal, scope, receive, send)
 
     def _opens(self, headers: Headers) -> bool:
         scheme, _, key = headers.get("authorization", "").partition(" ")
         given = key.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
         return _digest(given) in self._keys  # how long it takes tells of a digest, not of a key
+
+
+class _SameOrigin:
+    """Keeps websockets from pages of unknown origins, which no browser does by itself."""
+
+    def __init__(self, app: ASGIApp, origins: Sequence[str]) -> None:
+        self._app, self._origins = app, frozenset(origins)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket" and not self._known(Headers(scope=scope)):
+            refusal = Refusal(403, "this server does not know the origin of the page that asks; name it with --cors")
+            await _refuse(refusal, scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def _known(self, headers: Headers) -> bool:
+        origin = headers.get("origin")  # only browsers send it
+        own = origin is None or urlsplit(origin).netloc == headers.get("host")
+        return own or origin in self._origins or "*" in self._origins
+
+
+async def _refuse(refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
+    answer = problem(refusal, scope)
+    if scope["type"] == "websocket":
+        await WebSocket(scope, receive, send).send_denial_response(answer)
+    else:
+        await answer(scope, receive, send)
 
 
 def _read(path: Path) -> list[str]:

@@ -16,7 +16,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
 
 from headwise import __version__
 from headwise.errors import HeadwiseError, InputError
@@ -25,8 +26,8 @@ from headwise.serving.bodies import json_response, limited
 from headwise.serving.changing import EVERY, PROBATION, Slot, Source
 from headwise.serving.inference_routes import add_inference_routes
 from headwise.serving.openapi import problem_responses, with_endpoints
-from headwise.serving.problems import Refusal, answer_error, overloaded
-from headwise.serving.service import Endpoint, Service
+from headwise.serving.problems import Refusal, answer_error, overloaded, problem
+from headwise.serving.service import Endpoint, Service, Socket
 from headwise.serving.shadow import Shadow
 from headwise.serving.telemetry import Metrics, Telemetry
 
@@ -102,6 +103,9 @@ def create_app(
     app.router.routes.extend(
         Route(path, _answering(*each, deadline), methods=["POST"]) for path, each in routed.items()
     )
+    app.router.routes.extend(
+        WebSocketRoute(socket.path, _conversing(slot, socket)) for slot in slots for socket in slot.sockets
+    )
     app.router.routes.append(Route("/", _page("index.html")))
     app.router.routes.append(Route("/docs", _page("docs.html")))
     _add_small_routes(app, slots, metrics)
@@ -112,7 +116,7 @@ def create_app(
         return with_endpoints(get_openapi(**_description(app)), endpoints)
 
     app.openapi = document  # type: ignore[method-assign]  # FastAPI's documented way to extend it
-    paths = [route.path for route in app.routes if isinstance(route, Route)]
+    paths = [route.path for route in app.routes if isinstance(route, Route | WebSocketRoute)]
     app.add_middleware(access.around)
     app.add_middleware(Telemetry, metrics=metrics, routes=paths)
     return app
@@ -144,6 +148,24 @@ def _answering(slot: Slot, endpoint: Endpoint, deadline: float) -> Any:
             inside -= 1
 
     return answer
+
+
+def _conversing(slot: Slot, socket: Socket) -> Any:
+    inside = 0
+
+    async def converse(connection: WebSocket) -> None:
+        nonlocal inside
+        if inside >= socket.max_open:
+            refusal = overloaded(f"{socket.max_open} connections are open already")
+            await connection.send_denial_response(problem(refusal, connection.scope))
+            return
+        inside += 1
+        try:
+            await slot.converse(socket.path, connection)
+        finally:
+            inside -= 1
+
+    return converse
 
 
 def _page(name: str) -> Any:

@@ -8,18 +8,19 @@ fail, it is the request.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext, suppress
 from typing import Any, Protocol
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message
+from starlette.websockets import WebSocket
 
 from headwise.errors import HeadwiseError
 from headwise.serving.mlflow_server import Unreachable
-from headwise.serving.service import Endpoint, Service
+from headwise.serving.service import Endpoint, Service, Socket
 from headwise.serving.shadow import Shadow
 
 EVERY = 2.0  # seconds between two looks at the registry
@@ -90,6 +91,11 @@ class Slot:
         return list(self._live.endpoints.values())
 
     @property
+    def sockets(self) -> list[Socket]:
+        """The websocket routes that it answers."""
+        return list(self._live.sockets.values())
+
+    @property
     def state(self) -> dict[str, Any]:
         """What is not as it should be, for people: refused versions and a source that cannot be asked."""
         return {"refused": dict(self.refused), "trouble": self.trouble}
@@ -118,6 +124,10 @@ class Slot:
         answer = await self._answer(path, asked.request())
         self.shadow.offer(path, asked.request(), answer)
         return answer
+
+    async def converse(self, path: str, socket: WebSocket) -> None:
+        """Holds a connection; the version that it began with is its version to the end."""
+        await self._live.converse(path, socket)
 
     async def _answer(self, path: str, request: Request) -> Response:
         live, before = self._live, self._before
@@ -216,6 +226,7 @@ class _Live:
         self._inference = service.inference
         raw = [self._inference.endpoint] if self._inference else []
         self.endpoints = {endpoint.path: endpoint for endpoint in [*service.endpoints, *raw]}
+        self.sockets = {socket.path: socket for socket in service.sockets}
         self.open = False
         self._stack = AsyncExitStack()
         self._inside = 0
@@ -236,9 +247,18 @@ class _Live:
         await self._stack.aclose()
 
     async def answer(self, path: str, request: Request) -> Response:
+        with self._entered():
+            return await self.endpoints[path].handler(request)
+
+    async def converse(self, path: str, socket: WebSocket) -> None:
+        with self._entered():
+            await self.sockets[path].handler(socket)
+
+    @contextmanager
+    def _entered(self) -> Iterator[None]:
         self._inside += 1
         try:
-            return await self.endpoints[path].handler(request)
+            yield
         finally:
             self._inside -= 1
             self._left.set()

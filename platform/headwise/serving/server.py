@@ -15,6 +15,7 @@ from headwise.errors import HeadwiseError, InputError
 from headwise.serving.telemetry import JsonLines
 
 SECONDS_TO_FINISH = 30  # for requests under way when the server is asked to stop
+MAX_MESSAGE = 1 << 20  # bytes of one message over a websocket
 BACKLOG = 2048  # connections that the kernel holds while the loop is busy
 
 
@@ -41,6 +42,7 @@ def run(app: ASGIApp, host: str = "127.0.0.1", port: int = 8000) -> None:
             server_header=False,
             timeout_graceful_shutdown=SECONDS_TO_FINISH,
             backlog=BACKLOG,
+            ws_max_size=MAX_MESSAGE,
         )
         try:
             _Server(config, _address(listener)).run(sockets=[listener])

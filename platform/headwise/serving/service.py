@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.websockets import WebSocket
 
 from headwise.model_folder import ModelCard
 from headwise.serving.batching import Batcher
@@ -25,6 +26,15 @@ class Endpoint:
     schemas: Mapping[str, Any]  # for #/components/schemas
     max_bytes: int  # of a request's body; more is refused with 413
     max_requests: int  # being answered at the same time; more are refused with 429
+
+
+@dataclass(frozen=True)
+class Socket:
+    """One websocket route."""
+
+    path: str
+    handler: Callable[[WebSocket], Awaitable[None]]  # holds one connection from before it is accepted to its end
+    max_open: int  # connections at the same time; more are refused with 429
 
 
 class Service(Protocol):
@@ -57,6 +67,10 @@ class Service(Protocol):
     @property
     def endpoints(self) -> Sequence[Endpoint]:
         """The routes that it answers."""
+
+    @property
+    def sockets(self) -> Sequence[Socket]:
+        """The websocket routes that it answers."""
 
     def agreement(self, first: bytes, second: bytes) -> float:
         """How far two answers of a route, as bodies, tell a client the same: from 0, nothing, to 1, everything."""

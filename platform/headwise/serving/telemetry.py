@@ -37,6 +37,9 @@ class Metrics:
             "headwise_request_seconds", "From a request's headers to its answer.", ["route"], buckets=SECONDS,
             registry=self.registry,
         )  # fmt: skip
+        self.sockets = Gauge(
+            "headwise_connections_open", "Websockets that are open.", ["route"], registry=self.registry
+        )
         self._batch = Histogram(
             "headwise_batch_size", "Queries that shared one run of the graph.", ["model"], buckets=SIZES,
             registry=self.registry,
@@ -109,12 +112,17 @@ class Telemetry:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, as ASGI has it."""
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
         began = time.perf_counter()
         request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
+        if scope["type"] == "websocket":
+            with self._metrics.sockets.labels(self._route(scope)).track_inprogress():
+                await self._app(scope, receive, send)
+            self._log(scope, time.perf_counter() - began)
+            return
         status = 0
 
         async def send_with_id(message: Message) -> None:
@@ -131,20 +139,21 @@ class Telemetry:
                 raise
             await problem(error, scope)(scope, receive, send_with_id)
         finally:
-            self._record(scope, status or CLIENT_GONE, time.perf_counter() - began, request_id)
+            self._record(scope, status or CLIENT_GONE, time.perf_counter() - began)
 
-    def _record(self, scope: Scope, status: int, seconds: float, request_id: str) -> None:
-        route = scope["path"] if scope["path"] in self._routes else ANOTHER_ROUTE
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+        route = self._route(scope)
         self._metrics.requests.labels(route, str(status)).inc()
         self._metrics.seconds.labels(route).observe(seconds)
-        facts = {
-            "method": scope["method"],
-            "path": scope["path"],
-            "status": status,
-            "ms": round(seconds * 1000, 2),
-            "request_id": request_id,
-        }
-        log.info("request", extra={"facts": facts})
+        self._log(scope, seconds, method=scope["method"], status=status)
+
+    def _route(self, scope: Scope) -> str:
+        return scope["path"] if scope["path"] in self._routes else ANOTHER_ROUTE
+
+    def _log(self, scope: Scope, seconds: float, **more: str | int) -> None:
+        facts = {**more, "path": scope["path"], "ms": round(seconds * 1000, 2)}
+        facts["request_id"] = scope["state"]["request_id"]
+        log.info("request" if scope["type"] == "http" else "connection", extra={"facts": facts})
 
 
 class JsonLines(logging.Formatter):

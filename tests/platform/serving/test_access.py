@@ -111,3 +111,50 @@ def test_a_page_of_a_known_origin_may_ask(talking_to):
 def test_what_is_no_origin(origin):
     with pytest.raises(InputError, match=f"--cors {origin}: an origin is scheme, host and port"):
         Access.of(origins=[origin], environment={})
+
+
+def converse(access, **headers):
+    """Through the gate to a websocket that says one word."""
+    from starlette.applications import Starlette
+    from starlette.routing import WebSocketRoute
+    from starlette.testclient import TestClient, WebSocketDenialResponse
+
+    from headwise.serving.telemetry import Metrics, Telemetry
+
+    async def inside(socket):
+        await socket.accept()
+        await socket.send_text("inside")
+        await socket.close()
+
+    app = Starlette(routes=[WebSocketRoute("/v1/talk", inside)])
+    app.add_middleware(access.around)
+    app.add_middleware(Telemetry, metrics=Metrics(), routes=["/v1/talk"])
+    sent = {name.replace("_", "-"): value for name, value in headers.items()}
+    try:
+        with TestClient(app).websocket_connect("/v1/talk", headers=sent) as socket:
+            return socket.receive_text()
+    except WebSocketDenialResponse as refused:
+        return refused.status_code, refused.json()["detail"]
+
+
+def test_a_websocket_needs_a_key_too():
+    access = Access.of(environment={"HEADWISE_API_KEYS": KEY})
+    assert converse(access, authorization=f"Bearer {KEY}") == "inside"
+    assert converse(access) == (401, "this server asks for an API key; send `Authorization: Bearer KEY`")
+
+
+@pytest.mark.parametrize(
+    ("origin", "origins", "inside"),
+    [
+        (None, [], True),
+        ("http://testserver", [], True),
+        ("https://evil.example", [], False),
+        ("https://evil.example", ["https://shop.example"], False),
+        ("https://shop.example", ["https://shop.example"], True),
+        ("https://any.example", ["*"], True),
+    ],
+)
+def test_a_websocket_of_a_page_of_an_unknown_origin_is_refused(origin, origins, inside):
+    headers = {} if origin is None else {"origin": origin}
+    answer = converse(Access.of(origins=origins, environment={}), **headers)
+    assert answer == "inside" if inside else answer[0] == 403

@@ -43,6 +43,7 @@ class Echo:
     max_requests: int = 13
     agreement = None
     inference = None
+    sockets = ()
     card: ModelCard = field(
         default_factory=lambda: ModelCard("echo", "words", {"window": 5}, {"run": "r7"}, {"bad": float("nan")}, {})
     )

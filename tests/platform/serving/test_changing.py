@@ -35,6 +35,7 @@ class Parrot:
     asked: list = field(default_factory=list)
     gate: asyncio.Event | None = None
     inference = None
+    sockets = ()
 
     def __post_init__(self):
         self.batcher = Batcher(lambda words: [f"{self.version}: {word}" for word in words])
