@@ -13,6 +13,9 @@ from headwise.errors import InputError, NotFound
 from headwise.files import replacing
 
 BLANK = "<blank>"
+FORM = (
+    "NFC, upper case, plain apostrophes, digits as they are"  # what `normalise` makes; it travels with every vocabulary
+)
 SPACE = " "
 
 _APOSTROPHES = str.maketrans("’ʼ", "''")
@@ -21,8 +24,8 @@ _APOSTROPHES = str.maketrans("’ʼ", "''")
 def normalise(text: str) -> str:
     """The one form of a transcript that training, scoring and serving share.
 
-    NFC, upper case, a plain apostrophe, other punctuation and symbols a space, spaces collapsed. Applying it twice
-    changes nothing.
+    NFC, upper case, a plain apostrophe, other punctuation and symbols a space, spaces collapsed. Digits stay digits, since
+    how they are read is a matter of the language. Applying it twice changes nothing.
 
     Example:
         normalise(" Don’t stop -- twenty-one!") == "DON'T STOP TWENTY ONE"
@@ -161,8 +164,8 @@ class Vocabulary:
         return SPACE.join("".join(self.tokens[token] for token in tokens if token).split())
 
     def save(self, path: Path) -> None:
-        """Writes `{"tokens": [...]}`, with the merges where there are any."""
-        content: dict[str, object] = {"tokens": self.tokens}
+        """Writes `{"tokens": [...], "form": FORM}`, with the merges where there are any."""
+        content: dict[str, object] = {"tokens": self.tokens, "form": FORM}
         if self.merges:
             content["merges"] = self.merges
         with replacing(path) as draft:
@@ -180,6 +183,8 @@ class Vocabulary:
             raise NotFound(f"{path}: no such vocabulary")
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
+            if (form := content.get("form", FORM)) != FORM:  # an earlier headwise had no other and named none
+                raise InputError(f"its texts have the form {form!r}, this headwise makes {FORM!r}")
             merges = tuple((str(left), str(right)) for left, right in content.get("merges", ()))
             return cls(tuple(map(str, content["tokens"])), merges)
         except (ValueError, KeyError, TypeError, AttributeError, InputError) as error:

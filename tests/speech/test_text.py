@@ -112,6 +112,17 @@ def test_pieces_survive_their_file(tmp_path):
     assert Vocabulary.load(tmp_path / "vocabulary.json") == vocabulary
 
 
+def test_texts_of_another_form_are_refused(tmp_path) -> None:
+    path = tmp_path / "vocabulary.json"
+    Vocabulary.of(["A"]).save(path)
+    content = json.loads(path.read_text("utf-8"))
+    path.write_text(json.dumps({**content, "form": "lower case"}))
+    with pytest.raises(InputError, match=r"its texts have the form 'lower case', this headwise makes 'NFC, upper case"):
+        Vocabulary.load(path)
+    path.write_text(json.dumps({"tokens": content["tokens"]}))
+    assert Vocabulary.load(path) == Vocabulary.of(["A"])
+
+
 def test_merges_must_make_tokens() -> None:
     with pytest.raises(InputError, match="are merged into what is no token"):
         Vocabulary(("<blank>", " ", "A", "B"), (("A", "B"),))

@@ -93,6 +93,8 @@ class SpeechConfig:
     Attributes:
         seconds: of audio in a training batch, about.
         synthetic: share of the training utterances that synthetic voices say, repeating training texts; needs the extra synth.
+        unit: what the model writes with: characters, pieces of words by byte-pair encoding, or whole words.
+        pieces: at most so many tokens, where they are pieces.
         model: size and shape of the model.
         augment: what is hidden from the spectrograms of training.
         surroundings: where training utterances seem to be spoken.
@@ -104,6 +106,8 @@ class SpeechConfig:
 
     seconds: float = 60.0
     synthetic: float = 0.0
+    unit: Literal["characters", "pieces", "words"] = "characters"
+    pieces: int = 128
     model: RecogniserSettings = field(default_factory=RecogniserSettings)
     augment: SpecAugment = field(default_factory=SpecAugment)
     surroundings: Surroundings = field(default_factory=Surroundings)
@@ -113,7 +117,7 @@ class SpeechConfig:
     fit: FitSettings = field(default_factory=FitSettings)
 
     def __post_init__(self) -> None:
-        at_least("", self, seconds=1)
+        at_least("", self, seconds=1, pieces=2)
         share("", self, "synthetic")
         at_least("augment", self.augment, bands=0, band=0, stretches=0, stretch=0)
 

@@ -1,5 +1,6 @@
 """From recordings to a registered recogniser."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -28,7 +29,7 @@ from headwise_speech.model import Recogniser, recogniser
 from headwise_speech.subsampling import REDUCTION
 from headwise_speech.task import MONITOR, RecogniserTask
 from headwise_speech.task import attention_map as attention_of
-from headwise_speech.text import Vocabulary, normalise
+from headwise_speech.text import SPACE, Vocabulary, normalise
 from headwise_speech.utterances import META, SYNTHETIC, Utterances, load
 
 MODE: Final = "min"
@@ -135,10 +136,17 @@ def _read(order: Order, config: SpeechConfig) -> Utterances:
 
 def _words(config: SpeechConfig, data: Utterances) -> tuple[Vocabulary, Decoder]:
     texts = [data.texts[index] for index in data.subset("train") if not data.ids[index].startswith(SYNTHETIC)]
-    vocabulary = Vocabulary.of(texts)
-    if unheard := sorted(set().union(*map(normalise, data.texts)) - set(vocabulary.tokens)):
+    vocabulary = _vocabulary(config, texts)
+    parts = set().union(*(text.split() if config.unit == "words" else text for text in map(normalise, data.texts)))
+    if unheard := sorted(part for part in parts - {SPACE} if not vocabulary.writable(part)):
         say(f"in no training text, and so always heard wrong: {' '.join(unheard)}")
     return vocabulary, Decoder(config.decoder, vocabulary, texts)
+
+
+def _vocabulary(config: SpeechConfig, texts: Sequence[str]) -> Vocabulary:
+    if config.unit == "words":
+        return Vocabulary.of_words(texts)
+    return Vocabulary.of_pieces(texts, config.pieces) if config.unit == "pieces" else Vocabulary.of(texts)
 
 
 def _fit(
