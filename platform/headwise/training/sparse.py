@@ -75,6 +75,5 @@ def clip(parameters: Iterable[Tensor], most: float) -> Tensor:
         elif parameter.grad is not None:
             values.append(parameter.grad)
     norm = torch.nn.utils.get_total_norm(values)
-    for value in values:
-        value.mul_((most / (norm + 1e-6)).clamp(max=1))
+    torch._foreach_mul_(values, (most / (norm + 1e-6)).clamp(max=1))
     return norm

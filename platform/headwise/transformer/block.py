@@ -45,7 +45,9 @@ class Residual(nn.Module):
         return self._add(tokens, answer), memory
 
     def _add(self, tokens: Tensor, answer: Tensor) -> Tensor:
-        answer = self.dropout(answer) * self.scale
+        answer = self.dropout(answer)
+        if self.scale != 1:
+            answer = answer * self.scale
         if self.gate is not None:
             answer = answer * torch.sigmoid(self.gate(tokens))
         return tokens + answer

@@ -195,3 +195,19 @@ def test_a_window_wider_than_the_row_costs_no_more_than_the_row():
     inputs, at = tensors((1, 1), 5, batch=1), rows(torch.tensor([5]), 5)
     wide = Window(window(10**12))(*inputs, View(at, causal))  # 10^12 keys would not fit a memory
     torch.testing.assert_close(wide, Softmax()(*inputs, View(at, causal)))
+
+
+def test_learning_in_bfloat16_is_single_precision_rounded(packed):
+    exact = [tensor.detach().float().requires_grad_() for tensor in tensors((3, 3), packed.position.shape[1])]
+    rounded = [tensor.detach().bfloat16().requires_grad_() for tensor in exact]
+    view = View(packed, causal & same_segment)
+    answer, expected = Softmax()(*rounded, view), Softmax()(*exact, view)
+    assert not answer.transpose(1, 2)[packed.segment == 0].any()
+    seeds = torch.randn_like(expected)
+    pairs = [(answer, expected)]
+    pairs += zip(
+        torch.autograd.grad(answer, rounded, seeds.bfloat16()), torch.autograd.grad(expected, exact, seeds), strict=True
+    )
+    for got, wanted in pairs:
+        assert got.dtype == torch.bfloat16
+        assert (got.float() - wanted).norm() < 0.02 * wanted.norm()
