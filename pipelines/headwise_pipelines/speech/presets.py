@@ -79,7 +79,7 @@ class DecoderSettings:
     weight: float = 0.5
     bonus: float = 0.0
     voice: bool = True
-    attention: float = 0.3
+    attention: float = 0.15
 
     def __post_init__(self) -> None:
         at_least("decoder", self, width=1, order=0)
