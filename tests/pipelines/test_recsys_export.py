@@ -15,9 +15,13 @@ from headwise.export import Graph, Runner, write
 from headwise.model_folder import ModelCard, read_card
 from headwise_pipelines.recsys.export import export, settings
 from headwise_pipelines.recsys.presets import ExportSettings
+from headwise_pipelines.recsys.served import Served
 from headwise_recsys import graph
+from headwise_recsys.batches import ask
 from headwise_recsys.beside import Beside
 from headwise_recsys.interactions import Interactions
+from headwise_recsys.item_features import Tags
+from headwise_recsys.metrics import ranks
 from headwise_recsys.model import PositionAndTime, SASRec, sasrec
 from headwise_recsys.quantised import QuantisedTable
 from headwise_recsys.service import load
@@ -309,6 +313,38 @@ def test_a_model_that_reads_the_query_s_time_is_served_with_it(
     assert explained.leave_one_out[1] == pytest.approx(fall, abs=1e-4)
     with pytest.raises(InputError, match=r"at \(89999\) is before the last item of history was chosen \(90000\)"):
         service.recommend(history, 5, times=times, at=89_999)
+
+
+@pytest.mark.slow
+def test_types_and_users_are_served_as_they_were_learned(data: Interactions, tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    team = Tags("team", ("blue", "red"), rng.integers(0, 3, (data.users + 1, 1)).astype(np.int32))
+    types = rng.integers(1, 3, data.events).astype(np.int16)
+    told = replace(data, types=types, type_names=("buy", "view"), user_features=(team,))
+    torch.manual_seed(3)
+    model = sasrec(ITEMS, window=WINDOW, width=10, blocks=1, heads=1, types=2, user=2).eval()
+    torch.nn.init.normal_(model.context["types"].vectors.weight[1:])
+    made = export(
+        model, told, leave_one_out(told).valid, tmp_path / "told", card(model), ExportSettings(incremental=True)
+    )
+    assert made.parity["append"]["max_difference"] < 1e-4
+    service = load(tmp_path / "told")
+
+    def best(types: list[int], user: list[float]) -> list[str]:
+        given = torch.tensor([[5, 3, 11]]), torch.tensor([3]), torch.tensor([types]), torch.tensor([user])
+        scores = model.scores(model.expects(*given))[0].index_fill(0, torch.tensor([0, 5, 3, 11]), -torch.inf)
+        return [f"i{100 + int(item)}" for item in scores.topk(5).indices]
+
+    def shown(**request: Any) -> list[str]:
+        return [item.id for item in service.recommend(["i105", "i103", "i111"], 5, **request).items]
+
+    assert shown(events=["view", "buy", "view"], user={"team": "red"}) == best([2, 1, 2], [0.0, 1.0])
+    assert shown(events=["buy", "buy", "buy"]) == best([1, 1, 1], [0.0, 0.0])
+    served = Served(tmp_path / "told", told)
+    queries = leave_one_out(told).test
+    asked = ask(told, queries, WINDOW, model.beside)
+    scores = model.scores(model.expects(asked.history, asked.lengths, *asked.beside.values())).detach().numpy()
+    np.testing.assert_array_equal(served.answers(told, queries, depth=ITEMS).ranks, ranks(scores, told, queries))
 
 
 @pytest.mark.slow

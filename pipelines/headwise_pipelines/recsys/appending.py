@@ -5,6 +5,7 @@ import torch
 from numpy.typing import NDArray
 
 from headwise.export import Arrays, Runner
+from headwise_recsys.context import EACH
 from headwise_recsys.graph import RecommenderGraph
 from headwise_recsys.model import SASRec
 
@@ -32,8 +33,9 @@ class EventByEvent:
     def by_graph(self, inputs: Arrays) -> Arrays:
         """The graph's answer to the last event of each history."""
         lengths = inputs["lengths"]
-        lists = {name: inputs[name] for name in ("k", "exclude", "allow")}
-        columns = {"events": inputs["history"]} | {name: inputs[name] for name in self.beside}
+        once = [name for name in self.beside if name not in EACH]
+        lists = {name: inputs[name] for name in ("k", "exclude", "allow", *once)}
+        columns = {"events": inputs["history"]} | {name: inputs[name] for name in self.beside if name in EACH}
         columns = {name: _to_the_right(rows, lengths) for name, rows in columns.items()}
         memory = self._nothing(len(lengths))
         if columns["events"].shape[1] > 1:
