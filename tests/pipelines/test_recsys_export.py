@@ -92,7 +92,8 @@ def test_the_folder_holds_a_proved_graph_and_the_ids(data: Interactions, model: 
         "items.json",
         "titles.json",
     }
-    assert proved.settings == {"window": WINDOW, "max_k": ITEMS, "timed": False, "repeats": False}
+    reads = dict.fromkeys(("timed", "query_time", "event_types", "user_features", "repeats"), False)
+    assert proved.settings == {"window": WINDOW, "max_k": ITEMS, **reads}
     assert json.loads((folder / "items.json").read_text()) == data.item_ids
     assert json.loads((folder / "titles.json").read_text()) == data.titles
     assert sorted(path.name for path in folder.parent.iterdir()) == ["made"]

@@ -210,7 +210,7 @@ def ml_1m() -> RecsysConfig:
 
     headwise train recsys ml-1m --data ../shared/data/ml-1m
 
-    With --fit.epochs 10, 26 minutes on a thread of a busy machine: test HR@10 .3224, NDCG@10 .1893 (seed 1).
+    Mean of seeds 1, 2 and 3: test HR@10 .3381, NDCG@10 .2012; 43 to 52 minutes on a thread of a busy machine.
     """
     return RecsysConfig(
         model=replace(_learns_fast(window=200), width=128, hidden=256, dropout=0.3),
@@ -231,8 +231,15 @@ def beauty() -> RecsysConfig:
     """Amazon Beauty 5-core, 22,363 users, 12,101 items, histories of 9 items.
 
     headwise train recsys beauty --data ../shared/data/beauty
+
+    Seed 1: validation HR@10 .1105, NDCG@10 .0686, test .0864, .0525; 12 minutes on a thread of a busy machine.
     """
-    return RecsysConfig(tokens=512, model=_learns_fast(window=50), optimizer=OptimizerSettings(rate=2e-3, warmup=200))
+    return RecsysConfig(
+        tokens=512,
+        model=replace(_learns_fast(window=50), dropout=0.3),
+        optimizer=OptimizerSettings(rate=2e-3, warmup=200),
+        fit=FitSettings(epochs=24, patience=6, average=0.998),
+    )
 
 
 def _learns_fast(window: int) -> SASRecSettings:

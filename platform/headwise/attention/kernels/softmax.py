@@ -11,7 +11,7 @@ from headwise.attention.biases import Bias
 from headwise.attention.masks import Mask
 from headwise.attention.view import View
 
-SHORT = 512  # keys, up to which training in bfloat16 holds the weights of a row in memory
+_SHORT = 512  # keys, up to which training in bfloat16 holds the weights of a row in memory
 
 
 class Softmax(nn.Module):
@@ -39,7 +39,7 @@ class Softmax(nn.Module):
     ) -> Float[Tensor, "batch heads queries value_width"]:
         """As every kernel."""
         grouped = key.shape[1] != query.shape[1]
-        if bias is None and not grouped and _learns_in_bfloat16(query) and key.shape[2] <= SHORT:
+        if bias is None and not grouped and _learns_in_bfloat16(query) and key.shape[2] <= _SHORT:
             return _by_products(query, key, value, view)
         if view.is_causal and bias is None:
             return F.scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=grouped)
