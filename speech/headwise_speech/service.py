@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from headwise.errors import InputError, NotFound
+from headwise.examples import Examples
 from headwise.model_folder import ModelCard, read_card
 from headwise.serving.batching import Batcher
 from headwise.serving.explanation import Explanation
@@ -271,6 +272,8 @@ def load(
     judged = "rescoring" in card.settings
     outputs = (*OUTPUTS, ENCODED) if judged else OUTPUTS
     session = Session(folder / GRAPH, inputs=INPUTS, outputs=outputs, threads=threads)
+    if kept := Examples.load(folder):
+        kept.check(session.run, outputs, folder / GRAPH)
     explanation = Explanation(folder, card, inputs=INPUTS, threads=threads)
     if "hop" not in card.settings:
         raise InputError(f"{folder}/model.json: settings.hop is missing, as an earlier headwise wrote it; export again")

@@ -73,7 +73,14 @@ def test_run_is_finished_whole_and_registered(heard) -> None:
 
 def test_model_folder_is_complete(heard) -> None:
     card = read_card(heard.model)
-    assert card.files.keys() == {"recogniser.onnx", "explanation.onnx", "vocabulary.json", "words.json", LANGUAGE}
+    assert card.files.keys() == {
+        "recogniser.onnx",
+        "explanation.onnx",
+        "examples.npz",
+        "vocabulary.json",
+        "words.json",
+        LANGUAGE,
+    }
     assert card.settings == {
         "sample_rate": 16000,
         "hop": 640,

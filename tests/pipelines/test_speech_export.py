@@ -66,7 +66,7 @@ def folder(model: Recogniser, data: Utterances, decoder: Decoder, tmp_path_facto
 def test_each_ability_has_its_graph_and_its_proof(folder: Path) -> None:
     card = read_card(folder)
     graphs = {f"{name}.onnx" for name in ("recogniser", "explanation", "rescore", "stream")}
-    assert card.files.keys() == {*graphs, "vocabulary.json"}
+    assert card.files.keys() == {*graphs, "examples.npz", "vocabulary.json"}
     assert card.settings["stream"] == {
         "chunk": 3,
         "hop": 640,

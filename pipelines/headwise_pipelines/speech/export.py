@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.export import Dim
 
+from headwise.examples import Examples
 from headwise.export import Graph, Runner, prove, write
 from headwise.model_folder import ModelCard, writing
 from headwise_pipelines.speech import twins
@@ -98,13 +99,18 @@ class _Graphs:
 def _recogniser(graphs: _Graphs, model: Recogniser, data: Utterances, decoder: Decoder) -> Mapping[str, Any]:
     graph = RecogniserGraph(model, encoded=decoder.judged(model))
     path = graphs.write(GRAPH, graph, dict(zip(INPUTS, example(), strict=True)), graph.outputs, dynamic_shapes())
-    return prove(
-        Runner(graph, path, graph.outputs),
+    runner = Runner(graph, path, graph.outputs)
+    proof = prove(
+        runner,
         twins.utterances(data, decoder),
         scores="log_probs",
         same=twins.changed_texts(decoder),
         what="transcripts",
     )
+    some = next(iter(twins.utterances(data, decoder)))
+    one = {"waveform": some["waveform"][:1, : int(some["lengths"][0])], "lengths": some["lengths"][:1]}
+    Examples(one, runner.by_graph(one)).save(graphs.folder)
+    return proof
 
 
 def _explanation(graphs: _Graphs, model: Recogniser, data: Utterances, decoder: Decoder) -> Mapping[str, Any]:
