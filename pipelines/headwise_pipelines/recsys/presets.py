@@ -232,7 +232,8 @@ def beauty() -> RecsysConfig:
 
     headwise train recsys beauty --data ../shared/data/beauty
 
-    Seed 1: validation HR@10 .1105, NDCG@10 .0686, test .0864, .0525; 12 minutes on a thread of a busy machine.
+    Seed 1: validation HR@10 .1105, NDCG@10 .0686, test .0864, .0525; 12 minutes on a thread of a busy machine. With
+    --fit.epochs 20 --refit true, so that it also learns from the validation events: test .0994, .0614.
     """
     return RecsysConfig(
         tokens=512,
