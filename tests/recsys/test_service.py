@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headwise.errors import InputError, NotFound
-from headwise.model_folder import ModelCard, writing
+from headwise.examples import Examples
+from headwise.model_folder import ModelCard, read_card, writing
 from headwise.serving.app import create_app
 from headwise_recsys.service import PATH, Recommender, load
 
@@ -357,3 +358,18 @@ def test_folders_that_cannot_be_served(recommender_folder: Path, recogniser_fold
 def test_how_far_two_answers_agree(recommender_folder, first, second, agreement) -> None:
     bodies = (json.dumps({"items": [{"id": own, "score": 1.0} for own in ids]}).encode() for ids in (first, second))
     assert load(recommender_folder).agreement(*bodies) == agreement
+
+
+@pytest.mark.parametrize("wrong", [0.0, 0.5])
+def test_a_graph_that_answers_otherwise_than_at_export_is_not_loaded(recommender_folder, tmp_path, wrong) -> None:
+    some = {"history": [[1, 2, 3]], "lengths": [3], "k": 2, "exclude": [[0]], "allow": [[0]]}
+    asked = {name: np.asarray(value, np.int64) for name, value in some.items()}
+    with writing(tmp_path / "model", read_card(recommender_folder)) as draft:
+        for name in read_card(recommender_folder).files:
+            shutil.copyfile(recommender_folder / name, draft / name)
+        Examples(asked, {"scores": np.array([[1 + wrong, 1 / 2]], np.float32)}).save(draft)
+    if not wrong:
+        assert load(tmp_path / "model").catalogue == 11
+        return
+    with pytest.raises(InputError, match=r"recommender.onnx: its scores for the example .* are not those"):
+        load(tmp_path / "model")

@@ -14,8 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headwise.errors import InputError, NotFound
-from headwise.model_folder import ModelCard, writing
+from headwise.examples import Examples
+from headwise.model_folder import ModelCard, read_card, writing
 from headwise.serving.app import create_app
+from headwise.serving.session import Session
 from headwise_speech.asking import Asked
 from headwise_speech.decoding import Decoder, kneser_ney
 from headwise_speech.rescoring import TwoPass
@@ -348,3 +350,19 @@ def test_folders_that_cannot_be_served(recogniser_folder: Path, tmp_path: Path, 
 )
 def test_whether_two_answers_agree(recogniser_folder, first, second, agreement) -> None:
     assert load(recogniser_folder).agreement(first, second) == agreement
+
+
+@pytest.mark.parametrize("wrong", [0.0, 0.5])
+def test_a_graph_that_answers_otherwise_than_at_export_is_not_loaded(recogniser_folder, tmp_path, wrong) -> None:
+    asked = {"waveform": np.full((1, 1600), 0.4, np.float32), "lengths": np.array([1600])}
+    session = Session(recogniser_folder / "recogniser.onnx", inputs=asked, outputs=("log_probs", "frames"))
+    log_probs, frames = session.run(**asked)
+    with writing(tmp_path / "model", read_card(recogniser_folder)) as draft:
+        for name in read_card(recogniser_folder).files:
+            shutil.copyfile(recogniser_folder / name, draft / name)
+        Examples(asked, {"log_probs": log_probs - np.float32(wrong), "frames": frames}).save(draft)
+    if not wrong:
+        assert load(tmp_path / "model").hear(asked["waveform"][0]) == "A"
+        return
+    with pytest.raises(InputError, match=r"recogniser.onnx: its log_probs for the example .* are not those"):
+        load(tmp_path / "model")

@@ -18,8 +18,9 @@ from starlette.responses import Response
 from starlette.types import Message
 from starlette.websockets import WebSocket
 
-from headwise.errors import HeadwiseError
+from headwise.errors import HeadwiseError, NotFound
 from headwise.serving.mlflow_server import Unreachable
+from headwise.serving.problems import problem
 from headwise.serving.service import Endpoint, Service, Socket
 from headwise.serving.shadow import Shadow
 
@@ -252,7 +253,11 @@ class _Live:
 
     async def converse(self, path: str, socket: WebSocket) -> None:
         with self._entered():
-            await self.sockets[path].handler(socket)
+            if path in self.sockets:
+                await self.sockets[path].handler(socket)
+            else:
+                refusal = NotFound(f"version {self.service.version} of {self.service.name} has no {path}")
+                await socket.send_denial_response(problem(refusal, socket.scope))
 
     @contextmanager
     def _entered(self) -> Iterator[None]:

@@ -12,7 +12,6 @@ from starlette.responses import Response
 from headwise.serving.service import Service
 
 MAX_QUEUE = 64  # questions that wait; where the candidate is slower than clients ask, some are passed over
-OK = 200
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +58,8 @@ class Shadow:
                 await asyncio.gather(worker, return_exceptions=True)
 
     def offer(self, path: str, request: Request, answer: Response) -> None:
-        """Asks the candidate later what has just been answered, unless too much waits already or it was no good question."""
-        if answer.status_code != OK or path not in self._handlers:
+        """Asks the candidate later what has just been answered, unless too much waits already or it has no such route."""
+        if path not in self._handlers:
             return
         try:
             question = _Question(path, request, bytes(answer.body), request.state.request_id)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import httpx
 import msgspec
 import pytest
+from starlette.testclient import TestClient, WebSocketDenialResponse
 
 from headwise.errors import InputError, NotFound
 from headwise.model_folder import ModelCard
@@ -15,7 +16,7 @@ from headwise.serving.batching import Batcher
 from headwise.serving.bodies import json_response, read_json
 from headwise.serving.changing import Slot
 from headwise.serving.mlflow_server import Unreachable
-from headwise.serving.service import Endpoint
+from headwise.serving.service import Endpoint, Socket
 
 PATH = "/v1/say"
 CARD = ModelCard("parrot", "words", {}, {}, {}, {})
@@ -351,6 +352,31 @@ def test_a_slow_shadow_holds_nobody_up():
 def test_a_shadow_of_nothing_is_refused():
     with pytest.raises(InputError, match="no parrot is served"):
         create_app([Parrot("1", kind="ape")], shadows=[Parrot("2")])
+
+
+def test_a_version_that_no_longer_talks_says_so_and_the_one_before_finishes_its_talk():
+    class Talker(Parrot):
+        @property
+        def sockets(self):
+            return [Socket("/v1/talk", self._talk, 7)]
+
+        async def _talk(self, socket):
+            await socket.accept()
+            await socket.send_text(await socket.receive_text())
+            await socket.close()
+
+    shelf = Shelf(Talker("1"), Parrot("2"))
+    app = create_app([shelf.parrots["1"]], {"parrot": shelf}, every=3600.0)
+    with TestClient(app) as client:
+        with client.websocket_connect("/v1/talk") as socket:
+            shelf.wanted = "2"
+            client.portal.call(app.state.slots[0].look)
+            socket.send_text("still here")
+            assert socket.receive_text() == "still here"
+        with pytest.raises(WebSocketDenialResponse) as refused, client.websocket_connect("/v1/talk"):
+            pass
+    assert refused.value.status_code == 404
+    assert refused.value.json()["detail"] == "version 2 of parrot has no /v1/talk"
 
 
 def test_a_slot_without_a_source_watches_nothing():
